@@ -1,0 +1,1 @@
+"""Graphs: periodic graphs and their components."""

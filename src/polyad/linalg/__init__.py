@@ -1,0 +1,1 @@
+"""Linear algebra: block-sparse eliminations in batches, Krylov methods."""

@@ -1,0 +1,1 @@
+"""Materials: elasticity tensors and strut lattices."""

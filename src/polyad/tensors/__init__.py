@@ -1,0 +1,1 @@
+"""Tensors: notation (Kelvin-Mandel, Voigt, Cartesian)."""
