@@ -1,4 +1,4 @@
-"""Strut lattices: from a periodic net to its exact stiffness tensor, and back from a wanted tensor to a printable net."""
+"""Strut lattices: from a periodic net to its exact stiffness tensor, and back to a printable design."""
 
 from polyad.materials.lattice.cell import LatticeBatch, StrutLattice
 

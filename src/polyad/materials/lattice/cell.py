@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -110,7 +111,7 @@ class StrutLattice:
 
     @property
     def coordination(self) -> Int[Tensor, " nodes"]:
-        """Number of strut ends at every node (a strut to its own image counts twice); the mean is the connectivity Z."""
+        """Number of strut ends at every node (a strut to its own image counts twice)."""
         return torch.bincount(self.edge_index.reshape(-1), minlength=self.num_nodes)
 
     @property
@@ -248,7 +249,7 @@ class StrutLattice:
         )
 
     def select_edges(self, keep: Tensor) -> StrutLattice:
-        """Keep the struts where the boolean mask (or index list) `keep` says so; nodes left without strut are dropped."""
+        """Keep the struts that the boolean mask or index list `keep` names; nodes left without strut are dropped."""
         edge_index, edge_shift, radius = self.edge_index[:, keep], self.edge_shift[keep], self.radius[keep]
         used, compact = torch.unique(edge_index, return_inverse=True)
         return StrutLattice(self.cell, self.positions[used], compact, edge_shift, radius)
@@ -410,18 +411,18 @@ def _starts(sizes: Sequence[int], device: torch.device) -> Int[Tensor, " batch_p
 
 
 def _floating(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else value.to(torch.float64)
     try:
-        tensor = torch.as_tensor(value)
-        return tensor if tensor.is_floating_point() else tensor.to(torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+        return torch.from_numpy(np.array(value, dtype=np.float64))
+    except (TypeError, ValueError) as error:
         raise InputError(f"{name}: cannot be read as an array of numbers ({error})") from error
 
 
 def _integral(value: Any, name: str, device: torch.device) -> Tensor:
     tensor = torch.as_tensor(value)
-    if tensor.is_floating_point():
-        if not bool((tensor == tensor.round()).all()):
-            raise InputError(f"{name}: must hold integers")
+    if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
+        raise InputError(f"{name}: must hold integers")
     return tensor.to(device=device, dtype=torch.int64)
 
 
