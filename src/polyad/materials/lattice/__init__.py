@@ -1,5 +1,6 @@
 """Strut lattices: from a periodic net to its exact stiffness tensor, and back to a printable design."""
 
-from polyad.materials.lattice.cell import LatticeBatch, StrutLattice
+from polyad.materials.lattice.batch import LatticeBatch
+from polyad.materials.lattice.cell import StrutLattice
 
 __all__ = ["LatticeBatch", "StrutLattice"]
