@@ -2,5 +2,17 @@
 
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
+from polyad.materials.lattice.homogenize import Homogenization, effective_stiffness, homogenize
+from polyad.materials.lattice.sections import Circle, Section, Square, Tube
 
-__all__ = ["LatticeBatch", "StrutLattice"]
+__all__ = [
+    "Circle",
+    "Homogenization",
+    "LatticeBatch",
+    "Section",
+    "Square",
+    "StrutLattice",
+    "Tube",
+    "effective_stiffness",
+    "homogenize",
+]
