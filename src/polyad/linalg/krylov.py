@@ -2,8 +2,8 @@
 
 For a symmetric positive (semi-)definite operator A and preconditioner M, every column of A x = b runs its own
 recurrence (Hestenes and Stiefel, J. Res. NBS 49 (1952) 409; Saad, Iterative Methods for Sparse Linear Systems, 2003,
-algorithm 9.1), but operator and preconditioner are applied to all columns in one call, which is where memory-bound work is saved.
-Columns that have converged are frozen. The residual that is reported is recomputed from its definition.
+algorithm 9.1), but operator and preconditioner are applied to all columns in one call, which is where memory-bound
+work is saved. Columns that have converged are frozen. The residual that is reported is recomputed from its definition.
 
 When not to use: indefinite or unsymmetric operators.
 """

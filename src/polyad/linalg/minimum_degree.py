@@ -1,8 +1,8 @@
 """Minimum-degree ordering of small graphs, with the fill it causes, on bit sets.
 
 Eliminating a node joins all its neighbours; taking the node with the fewest neighbours first keeps the fill of a sparse
-factorisation low (George and Liu, SIAM Review 31 (1989) 1-19). Adjacency is kept as one row of bits a node, so the union
-of two neighbourhoods is a handful of instructions, which suits graphs of up to some hundreds of nodes.
+factorisation low (George and Liu, SIAM Review 31 (1989) 1-19). Adjacency is kept as one row of bits a node, so that
+the union of two neighbourhoods is a handful of instructions, which suits graphs of up to some hundreds of nodes.
 
 When not to use: graphs of thousands of nodes (the search for the minimum and the bit rows are quadratic).
 """

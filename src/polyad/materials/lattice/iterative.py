@@ -1,8 +1,8 @@
 """Energy of large frames by matrix-free conjugate gradients with a block-Jacobi preconditioner.
 
 The operator is applied strut by strut from seven numbers each (vector and four stiffnesses), to all six load cases at
-once; nothing of the size of the stiffness matrix is stored but one 6x6 block a node for the preconditioner. In trials on
-blocks of 10^4 to 10^5 nodes this beat every sparse factorisation, in time and in memory.
+once; nothing of the size of the stiffness matrix is stored but one 6x6 block a node for the preconditioner. In trials
+on blocks of 10^4 to 10^5 nodes this beat every sparse factorisation, in time and in memory.
 
 Rigid motions of components need no springs here: conjugate gradients stay in the range of a consistent system.
 """
