@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from polyad.errors import InputError
-from polyad.files import atomic_path, atomic_write
+from polyad.errors import FileFormatError, InputError
+from polyad.files import atomic_path, atomic_write, read_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -133,3 +133,18 @@ def test_kill_leaves_the_old_file_whole(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(target)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert target.read_bytes() == b"old"
+
+
+def test_reading_is_whole_or_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"0123456789")
+    assert read_bytes(tmp_path / "a.bin", limit=10) == b"0123456789"
+    for name, options, message in (
+        ("a.bin", {"limit": 9}, "holds 10 bytes; at most 9"),
+        ("b.bin", {}, "cannot be read \\(No such file"),
+        ("", {}, "not a regular file"),
+        ("a\0b", {}, "cannot be read"),
+    ):
+        with pytest.raises(FileFormatError, match=message):
+            read_bytes(tmp_path / name, **options)
+    with pytest.raises(FileFormatError, match="not a regular file"):
+        read_bytes("/dev/zero")

@@ -8,7 +8,7 @@
 
 Both write to a hidden file in the same folder, flush it to the disk and rename it; a rename within one file system is
 atomic. After any failure (an exception, Ctrl-C, a full disk) the final name holds what it held before; after a kill
-only the hidden file `.<name>.<random>.part` can remain.
+only the hidden file `.<name>.<random>.part` can remain. `read_bytes` is the other direction: whole, or one line why.
 
 *When not to use it*: pipes and devices such as /dev/stdout; they are refused, because they would be replaced by a file.
 """
@@ -24,7 +24,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from polyad.errors import InputError
+from polyad.errors import FileFormatError, InputError
+
+MAXIMUM_BYTES = 2 << 30
+"""Largest file that is read into memory at once."""
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 
@@ -74,6 +77,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _cannot_write(final, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_bytes(path: str | os.PathLike[str], *, limit: int = MAXIMUM_BYTES) -> bytes:
+    """Content of a file, with every failure as one line.
+
+    Raises:
+        FileFormatError: there is no such file, it may not be read, it is a folder or device, or exceeds `limit` bytes.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileFormatError(name, "is not a regular file; give the name of a file")
+        if status.st_size > limit:
+            raise FileFormatError(name, f"holds {status.st_size} bytes; at most {limit} are read, split the file")
+        with open(name, "rb") as handle:
+            return handle.read(limit)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if isinstance(error, FileFormatError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise FileFormatError(name, f"cannot be read ({reason}); check the name and the permissions") from error
 
 
 def _writable_mode(final: Path) -> int | None:
