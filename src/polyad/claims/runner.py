@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from polyad.claims.cards import CLAIMS_FOLDER, Card
+from polyad.claims.cards import Card
 from polyad.claims.machine import describe_machine, describe_versions
 from polyad.claims.report import Report, format_value
 from polyad.errors import FileFormatError, InputError
@@ -125,7 +125,7 @@ def _figure_name(card: Card, name: str) -> str:
 
 
 def _load(card: Card) -> ModuleType:
-    if card.path.is_relative_to(CLAIMS_FOLDER):
+    if card.path.is_relative_to(Path(__file__).parent):
         return import_module(f"polyad.claims.{card.package}.{card.slug}")
     spec = importlib.util.spec_from_file_location(f"polyad_claim_{card.slug}", card.path)
     if spec is None or spec.loader is None:
