@@ -1,94 +1,116 @@
-"""The checks of laws pass what obeys them and fail what does not: a check that cannot fail is worth nothing."""
+"""The public assertions: each accepts what is right, and refuses what is wrong naming the measured figure."""
 
 from __future__ import annotations
 
-import math
+import re
 
 import pytest
 import torch
 
-from polyad.testing import (
-    assert_convergence_order,
-    assert_equivariant,
-    assert_positive_semidefinite,
-    assert_symmetric,
-    relative_error,
-)
-
-ROTATION = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))[0]
-VECTORS = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+from polyad import testing
 
 
-def rotate(x: torch.Tensor) -> torch.Tensor:
-    return x @ ROTATION.T
+def turn(rotation: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    return vectors @ rotation.T
 
 
-def test_relative_error_is_relative_and_sees_nan() -> None:
-    one = torch.ones(2, dtype=torch.float64)
-    assert relative_error(1e6 * one * (1 + 1e-7), 1e6 * one) == pytest.approx(1e-7, rel=1e-6)
-    assert relative_error(one, 0 * one) == 1.0
-    assert relative_error(0 * one, 0 * one) == 0.0
-    assert relative_error(torch.ones(0), torch.ones(0)) == 0.0
-    for bad in (math.nan, math.inf):
-        with pytest.raises(AssertionError, match="not finite"):
-            relative_error(bad * one, one)
-        with pytest.raises(AssertionError, match="not finite"):
-            relative_error(one, bad * one)
-    with pytest.raises(AssertionError, match="shapes differ"):
-        relative_error(torch.ones(1), torch.ones(2))
+def keep(rotation: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return value
 
 
-def test_equivariance_of_a_radial_field_and_not_of_a_shifted_one() -> None:
-    def radial(x: torch.Tensor) -> torch.Tensor:
-        return x * x.norm(dim=-1, keepdim=True)
+VECTORS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
-    def shifted(x: torch.Tensor) -> torch.Tensor:
-        return x + torch.tensor([1e-6, 0, 0], dtype=x.dtype)
 
-    assert assert_equivariant(radial, VECTORS, transform_input=rotate, transform_output=rotate) < 1e-14
+def test_equivariance_of_a_covariant_function():
+    testing.assert_rotation_covariant(
+        lambda x: x * x.norm(dim=-1, keepdim=True), VECTORS, act_on_input=turn, act_on_output=turn
+    )
+    testing.assert_rotation_covariant(
+        lambda x, y: x @ y.T, (VECTORS, VECTORS[:2]), act_on_input=turn, act_on_output=keep
+    )
+    one_each = (turn, keep)
+    testing.assert_rotation_covariant(
+        lambda x, s: x * s, (VECTORS, VECTORS[:, :1]), act_on_input=one_each, act_on_output=turn
+    )
+
+
+def test_a_function_that_is_not_equivariant_is_refused_with_its_error():
+    with pytest.raises(AssertionError, match=r"not equivariant: relative error \d\.\d+e[-+]\d+ for element \d"):
+        testing.assert_rotation_covariant(torch.abs, VECTORS, act_on_input=turn, act_on_output=turn)
+    # one part in 10^9 is above the default tolerance
+    with pytest.raises(AssertionError, match="e-09"):
+        testing.assert_rotation_covariant(
+            lambda x: x + 2e-9 * x.norm() * torch.eye(3, dtype=x.dtype)[0],
+            VECTORS,
+            act_on_input=turn,
+            act_on_output=turn,
+        )
+
+
+def test_reflections_tell_vectors_from_axial_vectors():
+    def cross(x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.cross(x[:-1], x[1:])
+
+    testing.assert_rotation_covariant(cross, VECTORS, act_on_input=turn, act_on_output=turn, reflections=False)
     with pytest.raises(AssertionError, match="not equivariant"):
-        assert_equivariant(shifted, VECTORS, transform_input=rotate, transform_output=rotate)
-    with pytest.raises(AssertionError, match="not equivariant"):
-        assert_equivariant(radial, VECTORS, transform_input=rotate, transform_output=lambda y: y @ ROTATION)
+        testing.assert_rotation_covariant(cross, VECTORS, act_on_input=turn, act_on_output=turn)
 
 
-def test_order_of_central_and_one_sided_differences() -> None:
-    def central(step: float) -> float:
-        return abs((math.sin(1 + step) - math.sin(1 - step)) / (2 * step) - math.cos(1))
+def test_empty_proofs_are_refused():
+    for function, words in ((torch.zeros_like, "identically zero"), (lambda x: x / 0 * 0, "NaN or infinite")):
+        with pytest.raises(AssertionError, match=words):
+            testing.assert_rotation_covariant(function, VECTORS, act_on_input=turn, act_on_output=turn)
+    with pytest.raises(AssertionError, match="nothing was checked"):
+        testing.assert_equivariant(lambda x: x, VECTORS, act_on_input=turn, act_on_output=turn, elements=[])
+    with pytest.raises(AssertionError, match="shape is"):
+        testing.assert_equivariant(
+            lambda x: x[: len(x) - int(x[0, 0] > 1e3)],
+            VECTORS,
+            act_on_input=lambda g, x: x + g,
+            act_on_output=keep,
+            elements=[1e6],
+        )
 
-    def one_sided(step: float) -> float:
-        return abs((math.sin(1 + step) - math.sin(1)) / step - math.cos(1))
 
+def test_positive_semidefinite():
+    root = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    testing.assert_positive_semidefinite(root @ root.mT)  # of rank 3
+    with pytest.raises(AssertionError, match=r"smallest eigenvalue is -5\.000e-01 of the largest"):
+        testing.assert_positive_semidefinite(torch.diag(torch.tensor([2.0, 1.0, -1.0])))
+    with pytest.raises(AssertionError, match=r"not symmetric: relative difference 4\.000e-01"):
+        testing.assert_positive_semidefinite(torch.tensor([[2.0, 1.0], [0.0, 2.0]]))  # eigenvalues 2 +- 1/2
+
+
+def test_convergence_order():
     steps = [0.1, 0.05, 0.025, 0.0125]
-    assert assert_convergence_order(central, steps, order=2) == pytest.approx(2, abs=0.01)
-    assert assert_convergence_order(one_sided, steps, order=1) == pytest.approx(1, abs=0.05)
-    for function, order in ((central, 1), (one_sided, 2)):
-        with pytest.raises(AssertionError, match="order is"):
-            assert_convergence_order(function, steps, order=order)
-    with pytest.raises(AssertionError, match="three different steps"):
-        assert_convergence_order(central, [0.1, 0.1, 0.05], order=2)
-    with pytest.raises(AssertionError, match="positive numbers"):
-        assert_convergence_order(lambda step: math.nan, steps, order=2)
+    testing.assert_convergence_order([3 * step**2 for step in steps], steps, 2)
+    testing.assert_convergence_order([step**4 * (1 + step) for step in steps], steps, 4)
+    with pytest.raises(AssertionError, match=r"convergence order is 1\.000, expected 2"):
+        testing.assert_convergence_order(steps, steps, 2)
+    with pytest.raises(AssertionError, match="at least 3"):
+        testing.assert_convergence_order([1.0, 0.5], [1.0, 0.5], 1)
+    with pytest.raises(AssertionError, match="positive and finite"):
+        testing.assert_convergence_order([1.0, 0.5, 0.0], [1.0, 0.5, 0.25], 1)
 
 
-def test_definiteness_is_judged_matrix_by_matrix() -> None:
-    basis = torch.linalg.qr(torch.randn(2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))[0]
+def test_gradient():
+    def quartic(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x**4 * y).sum(-1) + x.exp().prod(-1)
 
-    def with_eigenvalues(smallest: float) -> torch.Tensor:
-        small = basis[0] @ torch.diag(torch.tensor([smallest, 1.0, 2.0, 3.0], dtype=torch.float64)) @ basis[0].T
-        large = 1e9 * basis[1] @ basis[1].T
-        return torch.stack([(small + small.T) / 2, (large + large.T) / 2])
+    testing.assert_gradient_matches(quartic, (VECTORS, VECTORS[:1] + 2), tolerance=1e-9)
 
-    assert assert_positive_semidefinite(with_eigenvalues(0.3)) == pytest.approx(0.1)
-    assert_positive_semidefinite(with_eigenvalues(0.0))
-    assert_positive_semidefinite(torch.zeros(2, 3, 3, dtype=torch.float64))
-    with pytest.raises(AssertionError, match="negative eigenvalue"):
-        assert_positive_semidefinite(with_eigenvalues(-1e-6))
-    with pytest.raises(AssertionError, match="not symmetric"):
-        assert_positive_semidefinite(torch.tensor([[1.0, 0.1], [0.0, 1.0]], dtype=torch.float64))
+    class Halved(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3
 
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * 1.5
 
-def test_symmetry() -> None:
-    assert assert_symmetric(torch.eye(3, dtype=torch.float64)) == 0.0
-    with pytest.raises(AssertionError, match="not symmetric"):
-        assert_symmetric(torch.tensor([[1.0, 1e-9], [0.0, 1.0]], dtype=torch.float64))
+    with pytest.raises(AssertionError, match=re.escape("gradient of input 0 is wrong: relative error 5.000e-01")):
+        testing.assert_gradient_matches(Halved.apply, VECTORS)
+    with pytest.raises(AssertionError, match="gradient of input 1 is wrong"):
+        testing.assert_gradient_matches(lambda x, y: x * y.detach(), (VECTORS, VECTORS + 1))
+    with pytest.raises(AssertionError, match="float64"):
+        testing.assert_gradient_matches(torch.exp, VECTORS.float())
