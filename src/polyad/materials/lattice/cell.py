@@ -304,7 +304,10 @@ def _floating(value: Any, name: str) -> Tensor:
 
 
 def _integral(value: Any, name: str, device: torch.device) -> Tensor:
-    tensor = torch.as_tensor(value)
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: cannot be read as an array of integers ({error})") from error
     if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
         raise InputError(f"{name}: must hold integers")
     return tensor.to(device=device, dtype=torch.int64)
