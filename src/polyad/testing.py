@@ -93,7 +93,7 @@ def assert_positive_semidefinite(matrix: Tensor, *, tolerance: float = 1e-12) ->
 
 
 def assert_convergence_order(
-    errors: Sequence[float] | Tensor, steps: Sequence[float] | Tensor, order: float, tolerance: float = 0.2
+    errors: Sequence[float] | Tensor, steps: Sequence[float] | Tensor, order: float | int, tolerance: float = 0.2
 ) -> None:
     """Assert that errors fall as steps**order, by the least-squares slope of log(error) over log(step).
 
