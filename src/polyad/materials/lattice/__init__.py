@@ -3,16 +3,37 @@
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.homogenize import Homogenization, effective_stiffness, homogenize
+from polyad.materials.lattice.io import load, save, scan
+from polyad.materials.lattice.records import LatticeRecord
+from polyad.materials.lattice.reduction import (
+    drop_duplicate_struts,
+    merge_nodes,
+    merge_struts,
+    primitive,
+    split_struts,
+)
 from polyad.materials.lattice.sections import Circle, Section, Square, Tube
+from polyad.materials.lattice.windows import from_window, to_window
 
 __all__ = [
     "Circle",
     "Homogenization",
     "LatticeBatch",
+    "LatticeRecord",
     "Section",
     "Square",
     "StrutLattice",
     "Tube",
+    "drop_duplicate_struts",
     "effective_stiffness",
+    "from_window",
     "homogenize",
+    "load",
+    "merge_nodes",
+    "merge_struts",
+    "primitive",
+    "save",
+    "scan",
+    "split_struts",
+    "to_window",
 ]

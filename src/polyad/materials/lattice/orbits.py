@@ -24,8 +24,11 @@ from typing import final
 import numpy as np
 
 from polyad.errors import InputError
+from polyad.materials.lattice.nets import unique_edges
 
 _DENOMINATOR = 24  # all translations of the 230 groups are multiples of 1/24
+
+_MAXIMUM_SITES, _MAXIMUM_WORK = 1000, 50_000_000  # some seconds
 
 _PRIMITIVE_BASES = {
     "P": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
@@ -188,9 +191,16 @@ def expand_net(
         tolerance: two positions are the same if they are closer than this part of the shortest given edge.
 
     Raises:
-        InputError: an edge that ends where no node is, a zero-length edge, two sites in one orbit, a cell that the
-            group does not leave unchanged.
+        InputError: more sites or edges than is sensible, an edge that ends where no node is, a zero-length edge, two
+            sites in one orbit, a cell that the group does not leave unchanged.
     """
+    work = len(sites) * group.order * max(group.order, 2 * len(edges))
+    if len(sites) > _MAXIMUM_SITES or work > _MAXIMUM_WORK:
+        raise InputError(
+            f"net has {len(sites)} nodes and {len(edges)} edges before symmetry; that is too many to expand"
+        )
+    if not (np.abs(sites).max(initial=0) < 1e4 and np.abs(edges).max(initial=0) < 1e4):
+        raise InputError("fractional coordinates must be finite and below 10000")
     cell = group.basis @ _symmetrise_cell(group, cell)
     to_basis = np.linalg.inv(group.basis)
     sites, ends = sites @ to_basis, (edges @ to_basis).reshape(-1, 3)
@@ -229,27 +239,6 @@ def expand_net(
     if ((edge_index[0] == edge_index[1]) & (edge_shift == 0).all(axis=1)).any():
         raise InputError("an edge joins a node to itself: its ends merge within the tolerance; separate them")
     return OrbitNet(cell, fractional @ cell, edge_index, edge_shift, orbit, edge_orbit[keep])
-
-
-def unique_edges(
-    num_nodes: int, edge_index: np.ndarray, edge_shift: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Undirected edges of a periodic graph, each once: (index of first occurrence, edge_index, edge_shift).
-
-    Edges are oriented from the lower to the higher node, loops so that the first nonzero shift is positive, and sorted.
-    """
-    (i, j), shift = edge_index, edge_shift
-    leading = np.where(shift[:, 0] != 0, shift[:, 0], np.where(shift[:, 1] != 0, shift[:, 1], shift[:, 2]))
-    flip = (i > j) | ((i == j) & (leading < 0))
-    shift = np.where(flip[:, None], -shift, shift)
-    i, j = np.where(flip, j, i), np.where(flip, i, j)
-    width = 2 * int(np.abs(shift).max(initial=0)) + 1
-    if float(num_nodes) ** 2 * float(width) ** 3 < 2.0**62:
-        key = (((i * num_nodes + j) * width + shift[:, 0]) * width + shift[:, 1]) * width + shift[:, 2]
-        _, keep = np.unique(key, return_index=True)
-    else:
-        _, keep = np.unique(np.column_stack([i, j, shift]), axis=0, return_index=True)
-    return keep, np.stack([i[keep], j[keep]]), shift[keep]
 
 
 def _symmetrise_cell(group: SpaceGroup, cell: np.ndarray) -> np.ndarray:
