@@ -4,7 +4,7 @@ A file is a sequence of blocks headed by a line with `lattice_transition`. A blo
 (a, b, c, alpha, beta, gamma), flattened upper triangles of the compliance per relative density (in Mandel's notation
 or, where the header does not say Mandel, in Voigt's, both in the order 11, 22, 33, 23, 13, 12), strut radii per
 density, and the net twice: as a window (`Nodal positions`, `Bar connectivities`) and in fundamental form (`Fundamental
-edge adjacency`, `Fundamental tesselation vectors`, of 3 integers or of 6, whose last three minus first three count; some
+edge adjacency`, `Fundamental tesselation vectors` of 3 integers, or of 6 whose last three minus first three count; some
 files have -0.99999 for -1). Where the second form is missing the first is reduced.
 
 Source: the public catalogues of Grega, Batatia, Csanyi, Karlapati, Deshpande, ICLR 2024 (doi 10.17863/CAM.106854).
@@ -23,7 +23,7 @@ import torch
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.io.text import TextLines
-from polyad.materials.lattice.nets import Net, coincident_nodes, lattice_of, merge
+from polyad.materials.lattice.nets import Net, coincident_nodes, lattice_of
 from polyad.materials.lattice.orbits import cell_from_parameters
 from polyad.materials.lattice.records import LatticeRecord
 from polyad.materials.lattice.windows import to_window, window_net
@@ -177,12 +177,11 @@ def _records(lines: TextLines, block: _Block, densities: Sequence[float]) -> lis
     notes = []
     if not block.edges:
         notes.append("fundamental form missing: reduced from the windowed cell")
-    # positions have five decimals: one node of the real net is sometimes listed as two
-    near = 3e-5 * float(np.cbrt(abs(np.linalg.det(cell))))
     used = np.unique(net.edge_index)
+    near = 3e-5 * float(np.cbrt(abs(np.linalg.det(cell))))  # positions have five decimals
     doubled = len(used) - 1 - int(coincident_nodes(cell, net.positions[used], near)[0].max())
-    if doubled:
-        notes.append(f"{doubled} nodes coincide with others to the digits given: merged")
+    if doubled:  # kept apart: the published tensors were computed from the net as listed
+        notes.append(f"{doubled} nodes coincide with others to the digits given; merge_nodes would join them")
     weights = np.pi * net.lengths / abs(np.linalg.det(cell))  # density = sum weight r^2
     stated = _paired_densities(block)
     name = block.name or f"lattice_{block.line}"
@@ -200,9 +199,7 @@ def _records(lines: TextLines, block: _Block, densities: Sequence[float]) -> lis
         records.append(
             LatticeRecord(
                 name=name,
-                lattice=lattice_of(
-                    merge(net._replace(radius=radius), near)[0] if doubled else net._replace(radius=radius)
-                ),
+                lattice=lattice_of(net._replace(radius=radius)),
                 density=density,
                 stiffness=stiffness,
                 base_name=block.base_name,
