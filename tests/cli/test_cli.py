@@ -100,7 +100,7 @@ def test_help_loads_no_torch_and_a_verb_loads_only_its_module() -> None:
         ),
         (ConvergenceError("residual 1e-3 after 99 steps; raise steps"), "residual 1e-3 after 99 steps; raise steps"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "x.lat"), "x.lat: no such file or directory"),
-        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x: permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied", "/etc/x"), "/etc/x: permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "no space left on device; free some space"),
         (OSError("[Errno 28] Error writing bytes to file"), "[Errno 28] Error writing bytes to file"),
         (MemoryError(), "out of memory"),

@@ -22,21 +22,12 @@ def cited_systems(script: str | Path, cards: Iterable[Card]) -> list[Card]:
     except (SyntaxError, ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         raise FileFormatError(path, f"not a Python file ({error}); give a script", line=line) from error
-    used = _used_names(tree)
+    used = names_used(tree)
     return [card for card in cards if _uses(card, used)]
 
 
-def _uses(card: Card, used: set[str]) -> bool:
-    """Whether a name is `<module>.*`, `<module>.<api>...`, or an api imported from a file below the module."""
-    for name in used:
-        inner = name.removeprefix(card.import_name + ".")
-        if inner != name and (inner == "*" or set(inner.split(".")) & set(card.api)):
-            return True
-    return False
-
-
-def _used_names(tree: ast.Module) -> set[str]:
-    """Dotted names of Polyad that the script imports or reaches through what it imports."""
+def names_used(tree: ast.Module) -> set[str]:
+    """Dotted names of Polyad that a module imports or reaches through what it imports."""
     alias: dict[str, str] = {}
     used: set[str] = set()
     for node in ast.walk(tree):
@@ -59,3 +50,12 @@ def _used_names(tree: ast.Module) -> set[str]:
             if isinstance(inner, ast.Name) and inner.id in alias:
                 used.add(".".join([alias[inner.id], *parts]))
     return {name for name in used if name.startswith("polyad.")}
+
+
+def _uses(card: Card, used: set[str]) -> bool:
+    """Whether a name is `<module>.*`, `<module>.<api>...`, or an api imported from a file below the module."""
+    for name in used:
+        inner = name.removeprefix(card.import_name + ".")
+        if inner != name and (inner == "*" or set(inner.split(".")) & set(card.api)):
+            return True
+    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from dataclasses import dataclass
-from typing import Any, TextIO, final
+from typing import Any, final
 
 from polyad.errors import ConvergenceError, InputError, MissingDependencyError
 
@@ -58,7 +58,7 @@ def describe_failure(error: BaseException) -> Failure | None:
     return None
 
 
-def print_line(text: str, *, stream: TextIO | None = None) -> None:
+def print_line(text: str, *, stream: Any = None) -> None:
     """Print `polyad: text` as exactly one line: a file's name or content cannot add lines or control codes to it."""
     one_line = " ".join(text.split())
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in one_line)
