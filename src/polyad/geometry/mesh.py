@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -114,7 +115,6 @@ class TriangleMesh:
 
     def piece_of_triangle(self) -> Int[Tensor, " triangles"]:
         """Number of the connected piece (shared vertices) that every triangle belongs to, counted from 0."""
-        import numpy as np
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
@@ -135,14 +135,14 @@ class TriangleMesh:
         """The mesh under x -> matrix x + translation; a reflection turns the triangles too: outside stays outside."""
         vertices, triangles = self.vertices, self.triangles
         if matrix is not None:
-            matrix = torch.as_tensor(matrix).to(vertices)
+            matrix = _tensor(matrix, "matrix").to(vertices)
             if matrix.shape != (3, 3) or float(torch.linalg.det(matrix)) == 0.0:
                 raise InputError(f"transform: matrix must be an invertible 3x3, shape is {tuple(matrix.shape)}")
             vertices = vertices @ matrix.T
             if float(torch.linalg.det(matrix)) < 0:
                 triangles = triangles.flip(1)
         if translation is not None:
-            vertices = vertices + torch.as_tensor(translation).to(vertices)
+            vertices = vertices + _tensor(translation, "translation").to(vertices)
         return TriangleMesh(vertices, triangles)
 
     def select(self, keep: Tensor) -> TriangleMesh:
@@ -199,16 +199,21 @@ def parallelepiped(edges: Any, *, origin: Any = (0.0, 0.0, 0.0)) -> TriangleMesh
     return unit.transform(edges.T, origin)
 
 
-def _positions(value: Any) -> Tensor:
+def _tensor(value: Any, name: str) -> Tensor:
     try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"vertices: cannot be read as an array of numbers ({error})") from error
+        # through NumPy: torch would round lists of Python's floats to float32
+        return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(f"{name}: cannot be read as an array of numbers ({error})") from error
+
+
+def _positions(value: Any) -> Tensor:
+    tensor = _tensor(value, "vertices")
     return tensor if tensor.is_floating_point() and isinstance(value, Tensor) else tensor.to(torch.float64)
 
 
 def _indices(value: Any) -> Tensor:
-    tensor = torch.as_tensor(value)
+    tensor = _tensor(value, "triangles")
     if tensor.numel() == 0:
         return torch.empty(0, 3, dtype=torch.int64)
     if tensor.is_floating_point():
