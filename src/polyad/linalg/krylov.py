@@ -67,12 +67,14 @@ def conjugate_gradients(
     p = z.clone()
     rho = (r * z).sum(over)
     iteration, checked = 0, False
+    size = torch.linalg.vector_norm(r, dim=over)
     worst = _worst(r, norm, over)
     while iteration < max_iterations:
         q = operator(p)
         curvature = (p * q).sum(over)
-        # a frozen or zero column has curvature 0 and takes no step
-        alpha = torch.where(curvature > 0, rho / torch.where(curvature > 0, curvature, 1.0), 0.0)
+        # a column that is done takes no step: what is left of it is rounding, which would grow
+        moving = (size > target) & (curvature > 0)
+        alpha = torch.where(moving, rho / torch.where(moving, curvature, 1.0), 0.0)
         x.addcmul_(p, alpha.expand_as(p))
         r.addcmul_(q, -alpha.expand_as(q))
         iteration += 1
@@ -80,7 +82,8 @@ def conjugate_gradients(
         if bool((size <= target).all()):
             # the recurrence drifts from the true residual: confirm, and go on from the truth if it does not hold
             r = b - operator(x)
-            if bool((torch.linalg.vector_norm(r, dim=over) <= target).all()) or checked:
+            size = torch.linalg.vector_norm(r, dim=over)
+            if bool((size <= target).all()) or checked:
                 break
             checked = True
             p = precondition(r)

@@ -96,7 +96,7 @@ class StrutLattice:
     @property
     def edge_lengths(self) -> Float[Tensor, " edges"]:
         """Length of every strut between node centres."""
-        return torch.linalg.vector_norm(self.edge_vectors, dim=-1)
+        return vector_lengths(self.edge_vectors)
 
     @property
     def relative_density(self) -> Float[Tensor, ""]:
@@ -165,9 +165,9 @@ class StrutLattice:
             raise InputError("rotate: rotation must be an orthogonal 3x3 matrix (Q Q' = 1)")
         return self.replace(cell=self.cell @ rotation.T, positions=self.positions @ rotation.T)
 
-    def translate(self, displacement: Float[Tensor, "3"]) -> StrutLattice:
+    def translate(self, displacement: Float[Tensor, "3"] | Sequence[float]) -> StrutLattice:
         """Move all nodes by one vector; the lattice is the same, its origin is not."""
-        return self.replace(positions=self.positions + torch.as_tensor(displacement, dtype=self.positions.dtype))
+        return self.replace(positions=self.positions + _floating(displacement, "displacement").to(self.positions))
 
     def wrap(self) -> StrutLattice:
         """Move every node into the cell (fractional coordinates in [0, 1)), keeping every strut."""
@@ -289,9 +289,16 @@ def edge_vectors(
     edge_shift: Int[Tensor, "edges 3"],
 ) -> Float[Tensor, "edges 3"]:
     """v_e = x_j - x_i + shift_e @ cell, with one cell for all struts or one a strut."""
-    shift = edge_shift.to(positions.dtype)
-    image = shift @ cell if cell.ndim == 2 else torch.einsum("es,esk->ek", shift, cell)
+    s = edge_shift.to(positions.dtype)
+    # written out, not as a product: a strut's vector must not depend, to the last bit, on how many others there are
+    image = s[:, :1] * cell[..., 0, :] + s[:, 1:2] * cell[..., 1, :] + s[:, 2:] * cell[..., 2, :]
     return positions[edge_index[1]] - positions[edge_index[0]] + image
+
+
+def vector_lengths(vectors: Float[Tensor, "*edges 3"]) -> Float[Tensor, "*edges"]:
+    """Euclidean lengths, the same to the last bit for one vector as for many."""
+    x, y, z = vectors.unbind(-1)
+    return torch.sqrt(x * x + y * y + z * z)
 
 
 def _floating(value: Any, name: str) -> Tensor:

@@ -41,7 +41,7 @@ from torch import Tensor
 from polyad.errors import InputError, NumericalWarning
 from polyad.graphs.periodic import periodic_components_batched
 from polyad.materials.lattice.batch import LatticeBatch
-from polyad.materials.lattice.cell import StrutLattice
+from polyad.materials.lattice.cell import StrutLattice, vector_lengths
 from polyad.materials.lattice.dense import dense_energy
 from polyad.materials.lattice.elimination import Grounding, block_energy
 from polyad.materials.lattice.iterative import iterative_energy
@@ -176,7 +176,7 @@ def _solve(
     batch = LatticeBatch.from_lattices([lattice]) if isinstance(lattice, StrutLattice) else lattice
     dtype = batch.positions.dtype
     vectors = batch.edge_vectors.double()
-    length = torch.linalg.vector_norm(vectors, dim=-1)
+    length = vector_lengths(vectors)
     radius = batch.radius.double()
     coefficients = strut_stiffness(
         length,

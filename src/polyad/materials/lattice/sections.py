@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,7 @@ SQUARE_TORSION = 2.2492322
 """J / r^4 of a square of half side r: (16/3) (1 - (192 / pi^5) sum over odd n of tanh(n pi / 2) / n^5)."""
 
 
+@runtime_checkable
 class Section(Protocol):
     """A doubly symmetric cross-section: four properties as functions of the strut radius."""
 
@@ -59,15 +60,15 @@ class Circle:
 
     def area(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """A = pi r^2."""
-        return math.pi * radius**2
+        return math.pi * radius * radius
 
     def second_moment(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """I = pi r^4 / 4."""
-        return (math.pi / 4) * radius**4
+        return (math.pi / 4) * _fourth(radius)
 
     def torsion_constant(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """J = pi r^4 / 2."""
-        return (math.pi / 2) * radius**4
+        return (math.pi / 2) * _fourth(radius)
 
     def shear_factor(self, poisson_ratio: Tensor) -> Tensor:
         """The constant `kappa`."""
@@ -87,11 +88,11 @@ class Tube:
 
     def area(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """A = pi r^2 (1 - bore^2)."""
-        return math.pi * radius**2 * (1 - self.bore**2)
+        return math.pi * (1 - self.bore**2) * radius * radius
 
     def second_moment(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """I = pi r^4 (1 - bore^4) / 4."""
-        return (math.pi / 4) * radius**4 * (1 - self.bore**4)
+        return (math.pi / 4) * (1 - self.bore**4) * _fourth(radius)
 
     def torsion_constant(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """J = 2 I."""
@@ -110,15 +111,15 @@ class Square:
 
     def area(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """A = 4 r^2."""
-        return 4 * radius**2
+        return 4 * radius * radius
 
     def second_moment(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """I = (2 r)^4 / 12."""
-        return (4 / 3) * radius**4
+        return (4 / 3) * _fourth(radius)
 
     def torsion_constant(self, radius: Float[Tensor, "*edges"]) -> Float[Tensor, "*edges"]:
         """J = 2.2492 r^4 (Saint-Venant)."""
-        return SQUARE_TORSION * radius**4
+        return SQUARE_TORSION * _fourth(radius)
 
     def shear_factor(self, poisson_ratio: Tensor) -> Tensor:
         """Cowper (1966): 10 (1+nu) / (12 + 11 nu)."""
@@ -167,11 +168,17 @@ def strut_stiffness(
     area, second_moment = section.area(radius), section.second_moment(radius)
     shear_modulus = modulus / (2 * (1 + ratio))
     bending = modulus * second_moment / length
-    slide = 12 * bending / length**2
+    slide = 12 * bending / (length * length)
     if shear:
         slide = slide / (1 + slide * length / (section.shear_factor(ratio) * shear_modulus * area))
     twist = shear_modulus * section.torsion_constant(radius) / length
     return torch.stack([modulus * area / length, slide, twist, bending], dim=-1)
+
+
+def _fourth(radius: Tensor) -> Tensor:
+    # products, not a power: the last bit must not depend on the place in the batch
+    square = radius * radius
+    return square * square
 
 
 def _modulus(value: float | Tensor, length: Tensor, name: str) -> Tensor:
