@@ -86,7 +86,7 @@ def conjugate_gradients(
             if bool((size <= target).all()) or checked:
                 break
             checked = True
-            p = precondition(r)
+            p = precondition(r).clone()
             rho = (r * p).sum(over)
             continue
         if progress is not None and iteration % 25 == 0:
@@ -97,7 +97,7 @@ def conjugate_gradients(
         p.mul_(beta).add_(z)
         rho = rho_next
     residual = torch.linalg.vector_norm(b - operator(x), dim=over) / norm.clamp_min(torch.finfo(b.dtype).tiny)
-    if bool((residual > 2 * tolerance).any()):
+    if not bool((residual <= 2 * tolerance).all()):
         raise ConvergenceError(
             f"conjugate gradients reached a residual of {float(residual.max()):.2e} in {iteration} iterations, not "
             f"{tolerance:.0e}; allow more iterations, loosen the tolerance or look for a near-mechanism"
