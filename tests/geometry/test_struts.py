@@ -190,7 +190,7 @@ def test_points_inside_and_outside_are_as_the_distance_says() -> None:
     ends = torch.rand(5, 3, generator=generator, dtype=torch.float64) + torch.tensor([1.0, 0, 0])
     radii = torch.tensor([0.1, 0.12, 0.08, 0.15, 0.1], dtype=torch.float64)
     mesh = strut_union(starts, ends, radii, facets=24)
-    points = torch.tensor([2.2, 1.2, 1.2]) * torch.rand(1500, 3, generator=generator, dtype=torch.float64) - 0.1
+    points = torch.tensor([2.2, 1.2, 1.2]) * torch.rand(500, 3, generator=generator, dtype=torch.float64) - 0.1
     along = ends - starts
     t = (((points[:, None] - starts) * along).sum(-1) / (along**2).sum(-1)).clamp(0, 1)
     ratio = (torch.linalg.vector_norm(points[:, None] - starts - t[..., None] * along, dim=-1) / radii).amin(1)
@@ -199,7 +199,7 @@ def test_points_inside_and_outside_are_as_the_distance_says() -> None:
     inside = winding.round() == 1
     assert bool(inside[ratio < 0.98].all())
     assert not bool(inside[ratio > 1.02].any())
-    assert int(inside.sum()) > 50
+    assert int(inside.sum()) > 15
 
 
 @pytest.mark.parametrize(

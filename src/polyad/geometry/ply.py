@@ -22,7 +22,8 @@ _CODES = {"char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "u
 _ALIASES = {"int8": "char", "uint8": "uchar", "int16": "short", "uint16": "ushort", "int32": "int", "uint32": "uint"}
 _TYPES = {name: name for name in _CODES} | _ALIASES | {"float32": "float", "float64": "double"}
 _FACE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
-_Take = Callable[[str, int], list[float]]
+_Numbers = list[int | float]
+_Take = Callable[[str, int], _Numbers]
 """take(type, size): the next `size` numbers of that type."""
 
 
@@ -98,12 +99,12 @@ def _header(path: str | Path, data: bytes) -> tuple[str, list[_Element], int]:
     return order, elements, (newline + 1 if newline >= 0 else len(data))
 
 
-def _body(elements: list[_Element], take: _Take) -> tuple[list[list[float]], list[list[int]]]:
-    vertices: list[list[float]] = []
+def _body(elements: list[_Element], take: _Take) -> tuple[list[_Numbers], list[list[int]]]:
+    vertices: list[_Numbers] = []
     triangles: list[list[int]] = []
     for element in elements:
         for _ in range(element.count):
-            row: dict[str, list[float]] = {}
+            row: dict[str, _Numbers] = {}
             for name, kind, length in element.properties:
                 size = 1 if length is None else int(take(length, 1)[0])
                 row[name] = take(kind, size)
@@ -114,7 +115,7 @@ def _body(elements: list[_Element], take: _Take) -> tuple[list[list[float]], lis
     return vertices, triangles
 
 
-def _fan(corners: list[float]) -> list[list[int]]:
+def _fan(corners: _Numbers) -> list[list[int]]:
     index = [int(corner) for corner in corners]
     if index != corners:
         raise InputError("vertex_indices must be whole numbers")
@@ -124,8 +125,8 @@ def _fan(corners: list[float]) -> list[list[int]]:
 def _take_words(body: bytes) -> _Take:
     words = iter(body.decode("ascii", "replace").split())
 
-    def take(kind: str, size: int) -> list[float]:
-        values = [float(word) for word in islice(words, max(size, 0))]
+    def take(kind: str, size: int) -> _Numbers:
+        values: _Numbers = [float(word) for word in islice(words, max(size, 0))]
         if len(values) != size:
             raise ValueError(f"{size} numbers expected where {len(values)} are left")
         return values
@@ -137,7 +138,7 @@ def _take_bytes(body: bytes, order: str) -> _Take:
     readers = {kind: struct.Struct(order + code) for kind, code in _CODES.items()}
     at = 0
 
-    def take(kind: str, size: int) -> list[float]:
+    def take(kind: str, size: int) -> _Numbers:
         nonlocal at
         reader, start = readers[kind], at
         at += size * reader.size

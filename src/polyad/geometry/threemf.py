@@ -144,7 +144,7 @@ def read_model(path: str | Path) -> list[tuple[TriangleMesh, Beams]]:
     name = _model_name(path, parts)
     reader = _ModelReader()
     parse_xml(path, parts[name], start=reader.start)
-    instances: list[tuple[TriangleMesh, Beams]] = []
+    instances: list[tuple[_Object, Tensor]] = []
     stack = list(reversed(reader.items))
     placed = vertices = 0
     while stack:
@@ -156,8 +156,8 @@ def read_model(path: str | Path) -> list[tuple[TriangleMesh, Beams]]:
             )
         stack.extend((child, inner @ transform) for child, inner in reversed(item.components))
         if item.vertices:
-            instances.append(_place(path, item, transform, reader.unit))
-    return instances
+            instances.append((item, transform))
+    return [_place(path, item, transform, reader.unit) for item, transform in instances]
 
 
 def _place(path: str | Path, item: _Object, transform: Tensor, unit: float) -> tuple[TriangleMesh, Beams]:
