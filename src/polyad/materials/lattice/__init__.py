@@ -4,6 +4,7 @@ from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.homogenize import Homogenization, effective_stiffness, homogenize
 from polyad.materials.lattice.io import load, save, scan
+from polyad.materials.lattice.named import cell_info, list_cells, named_cell
 from polyad.materials.lattice.records import LatticeRecord
 from polyad.materials.lattice.reduction import (
     drop_duplicate_struts,
@@ -24,13 +25,16 @@ __all__ = [
     "Square",
     "StrutLattice",
     "Tube",
+    "cell_info",
     "drop_duplicate_struts",
     "effective_stiffness",
     "from_window",
     "homogenize",
+    "list_cells",
     "load",
     "merge_nodes",
     "merge_struts",
+    "named_cell",
     "primitive",
     "save",
     "scan",
