@@ -17,7 +17,7 @@ SOURCES := src tests docs benchmarks .ci
 test lint: export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs bench peers clean distclean
+.PHONY: help setup demo test lint docs bench peers package clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint       the first three of these'
 	@echo 'make docs       the documentation, warnings as errors: docs/_build/html'
 	@echo 'make bench      the benchmarks: tables on the screen, CSV in benchmarks/results/'
+	@echo 'make package    wheel and sdist in dist/, tried in an empty environment'
 	@echo 'make peers      the peer libraries that some tests compare with'
 	@echo 'make clean      remove what the commands above wrote; distclean removes $(VENV) too'
 
@@ -75,6 +76,16 @@ $(STAMPS)/peers: $(STAMPS)/run
 	@echo 'setup: installing the groups peers and browser'
 	@$(INSTALL) --group peers --group browser
 	@touch $@
+
+# ------------------------------------------------------------------ what a user installs: into an empty environment, with pins
+
+package: $(STAMPS)/dev
+	rm -rf dist build/empty
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt $$(head -n 1 constraints.txt) dist/*.whl
+	cd build && empty/bin/polyad --version && empty/bin/polyad systems
+	cd build && empty/bin/python -c 'import importlib, pkgutil, polyad; assert "empty" in polyad.__file__; [importlib.import_module(m.name) for m in pkgutil.walk_packages(polyad.__path__, "polyad.") if m.name != "polyad.__main__"]'
 
 # ------------------------------------------------------------------ tidying up
 
