@@ -98,6 +98,7 @@ def test_gradient():
         return (x**4 * y).sum(-1) + x.exp().prod(-1)
 
     testing.assert_gradient_matches(quartic, (VECTORS, VECTORS[:1] + 2), tolerance=1e-9)
+    testing.assert_gradient_matches(lambda x: x.exp(), VECTORS.T, tolerance=1e-9)  # any strides
 
     class Halved(torch.autograd.Function):
         @staticmethod

@@ -128,7 +128,7 @@ def assert_gradient_matches(
     gradient of that input; `step` is relative to the largest entry of the input. Inputs are float64.
     """
     arguments = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    leaves = [argument.detach().clone().requires_grad_() for argument in arguments]
+    leaves = [argument.detach().clone(memory_format=torch.contiguous_format).requires_grad_() for argument in arguments]
     if any(leaf.dtype != torch.float64 for leaf in leaves):
         raise AssertionError("inputs must be float64: differences in lower precision prove nothing")
     output = function(*leaves)

@@ -103,7 +103,8 @@ def _shifted_mean(first: Tensor, second: Tensor, fraction: Tensor, shift: Tensor
     """1 / ((1 - f)/(a + s) + f/(b + s)) - s, written so that a void (b = s = 0) gives 0 with a finite gradient."""
     left, right = first + shift, second + shift
     bottom = (1 - fraction) * right + fraction * left
-    return left * right / _one_for_zero(bottom) - shift
+    alone = torch.where(fraction == 0, left, right)
+    return torch.where(bottom == 0, alone, left * right / _one_for_zero(bottom)) - shift
 
 
 def _shear_shift(moduli: IsotropicModuli) -> Tensor:

@@ -121,7 +121,9 @@ def _extreme_frames(tensor: Tensor, quantity: str, sign: float, starts: int) -> 
 def _objective(quantity: str, sign: float, like: Tensor) -> RotationObjective:
     if quantity == "poisson_ratio":
         return ratio(_entry(0, 1, like) * -sign, _entry(0, 0, like))
-    return linear(sign * (_entry(5, 5, like) if quantity == "shear_modulus" else _entry(0, 0, like)))
+    if quantity == "shear_modulus":
+        return linear(sign * _entry(5, 5, like))
+    return linear(sign * _entry(0, 0, like), axis=0)
 
 
 def _starting_frames(unit: Tensor, quantity: str, sign: float, starts: int) -> Tensor:

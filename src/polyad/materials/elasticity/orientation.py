@@ -46,7 +46,7 @@ from polyad.tensors.notation import mandel_to_vector
 from polyad.tensors.rotations import frame_from_axis, spread_directions, spread_rotations
 
 _CHUNK = 1 << 22
-_AXIAL = ("hexagonal", "monoclinic")
+_AXIAL = ("hexagonal", "monoclinic")  # of their axes, only z matters
 
 
 @final
@@ -113,7 +113,7 @@ def _best_axes(flat: Tensor, symmetry: Symmetry, starts: int) -> Tensor:
     anisotropic = flat - project_flat(flat, "isotropic", None)  # the rest is the same in all axes
     size = torch.linalg.matrix_norm(anisotropic.detach(), keepdim=True)
     unit = anisotropic / size.clamp_min(torch.finfo(flat.dtype).tiny)
-    objective = sum_of_squares(_complement(symmetry).to(flat))
+    objective = sum_of_squares(_complement(symmetry).to(flat), axis=2 if symmetry in _AXIAL else None)
     with torch.no_grad():
         grid, chosen = _grid_minima(unit, symmetry, starts)
         count = chosen.shape[1]

@@ -45,24 +45,26 @@ class RotationObjective:
 
     features: Float[Tensor, "features 21"]
     combine: Combination
+    axis: int | None = None
+    """The only axis (column of Q) the objective depends on, if so: turns about it do not matter and are not made."""
 
 
-def sum_of_squares(features: Float[Tensor, "features 21"]) -> RotationObjective:
+def sum_of_squares(features: Float[Tensor, "features 21"], *, axis: int | None = None) -> RotationObjective:
     """The objective |L y|^2."""
 
     def combine(value: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return value.square().sum(-1), 2 * value, 2 * tangents @ tangents.mT
 
-    return RotationObjective(features, combine)
+    return RotationObjective(features, combine, axis)
 
 
-def linear(feature: Float[Tensor, "21"]) -> RotationObjective:
+def linear(feature: Float[Tensor, "21"], *, axis: int | None = None) -> RotationObjective:
     """The objective L y, for a single row L."""
 
     def combine(value: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return value[:, 0], torch.ones_like(value), tangents.new_zeros(len(value), 3, 3)
 
-    return RotationObjective(feature[None], combine)
+    return RotationObjective(feature[None], combine, axis)
 
 
 def ratio(numerator: Float[Tensor, "21"], denominator: Float[Tensor, "21"]) -> RotationObjective:
@@ -145,7 +147,10 @@ def _expand(
     value, slope, bend = objective.combine(features[:, 0], tangents)
     gradient = (tangents @ slope[..., None]).squeeze(-1)
     second = (features[:, 4:] @ slope[..., None]).squeeze(-1)
-    return value, gradient, bend + second[:, _PACKED]
+    turns = torch.ones(3, dtype=value.dtype, device=value.device)
+    if objective.axis is not None:
+        turns[objective.axis] = 0.0
+    return value, turns * gradient, torch.outer(turns, turns) * (bend + second[:, _PACKED])
 
 
 def _newton_step(gradient: Tensor, hessian: Tensor, damping: Tensor) -> Tensor:
