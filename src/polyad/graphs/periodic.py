@@ -128,17 +128,20 @@ def _find(parent, offset, node):
     if parent[root] == root:
         return root
     root = node
-    total = np.zeros(3, np.int64)
+    total0, total1, total2 = 0, 0, 0
     while parent[root] != root:
-        total += offset[root]
+        total0 += offset[root, 0]
+        total1 += offset[root, 1]
+        total2 += offset[root, 2]
         root = parent[root]
     while parent[node] != root and node != root:
         above = parent[node]
         parent[node] = root
-        for k in range(3):
-            own = offset[node, k]
-            offset[node, k] = total[k]
-            total[k] -= own
+        own0, own1, own2 = offset[node, 0], offset[node, 1], offset[node, 2]
+        offset[node, 0], offset[node, 1], offset[node, 2] = total0, total1, total2
+        total0 -= own0
+        total1 -= own1
+        total2 -= own2
         node = above
     return root
 

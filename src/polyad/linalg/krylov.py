@@ -25,7 +25,7 @@ from polyad.errors import ConvergenceError
 @final
 @dataclass(frozen=True, eq=False)
 class KrylovSolution:
-    """`solution` (*shape, columns), `residual` (columns,) = |b - A x| / |b|, and the number of iterations."""
+    """`solution` (*shape, columns), `residual` (columns,) = |b - A x| / scale, and the number of iterations."""
 
     solution: Float[Tensor, "*shape columns"]
     residual: Float[Tensor, " columns"]
@@ -38,6 +38,7 @@ def conjugate_gradients(
     *,
     preconditioner: Callable[[Tensor], Tensor] | None = None,
     start: Float[Tensor, "*shape columns"] | None = None,
+    scale: Float[Tensor, " columns"] | None = None,
     tolerance: float = 1e-8,
     max_iterations: int = 20_000,
     progress: Callable[[int, int], None] | None = None,
@@ -49,7 +50,9 @@ def conjugate_gradients(
         right_hand_side: b. A column of zeros has the solution zero.
         preconditioner: r -> M r with M symmetric positive definite, near the inverse of A.
         start: initial guess (zero if not given).
-        tolerance: stop when |b - A x| <= tolerance |b| in every column.
+        scale: what residuals are measured against, |b| of every column if not given; a larger one for columns that are
+            small by cancellation, whose own size rounding cannot reach.
+        tolerance: stop when |b - A x| <= tolerance * scale in every column.
         max_iterations: give up after so many.
         progress: called now and then with (digits gained x 100, digits wanted x 100).
 
@@ -59,7 +62,7 @@ def conjugate_gradients(
     b = right_hand_side
     precondition = preconditioner or (lambda r: r)
     over = tuple(range(b.ndim - 1))
-    norm = torch.linalg.vector_norm(b, dim=over)
+    norm = torch.linalg.vector_norm(b, dim=over) if scale is None else scale
     target = tolerance * norm
     x = torch.zeros_like(b) if start is None else start.clone()
     r = b - operator(x) if start is not None else b.clone()

@@ -478,7 +478,7 @@ def test_bad_options_are_named(options, message):
 def test_published_finite_element_results(shared_data):
     from polyad.materials.lattice import load
 
-    records = load(shared_data / "lattice" / "jmps_val.lat")
+    records = [r for r in load(shared_data / "lattice" / "jmps_val.lat") if r.stiffness is not None]
     assert len(records) == 1491
     found = effective_stiffness(LatticeBatch.from_lattices([r.lattice for r in records]))
     published = torch.stack([r.stiffness for r in records])

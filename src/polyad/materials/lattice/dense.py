@@ -10,42 +10,32 @@ g (1 - n n'). The matrices are assembled as written, padded to the largest cell,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from polyad.materials.lattice.frame import Frame
 from polyad.tensors.notation import mandel_basis
 
-if TYPE_CHECKING:
-    from polyad.materials.lattice.elimination import Grounding
 
-
-def dense_energy(
-    vectors: Float[Tensor, "edges 3"],
-    coefficients: Float[Tensor, "edges 4"],
-    edge_index: Int[Tensor, "2 edges"],
-    node_start: Int[Tensor, " batch_plus_one"],
-    edge_start: Int[Tensor, " batch_plus_one"],
-    grounding: Grounding,
-) -> tuple[Float[Tensor, "batch 6 6"], Float[Tensor, "nodes 6 6"]]:
-    """V C of every lattice and the displacements under the six unit strains; differentiable as written."""
+def dense_energy(frame: Frame) -> tuple[Float[Tensor, "batch 6 6"], Float[Tensor, "nodes 6 6"]]:
+    """V C of every cell and the displacements under the six unit strains; differentiable as written."""
+    vectors, coefficients, node_start = frame.vectors, frame.coefficients, frame.node_start
     sizes = node_start.diff()
     batch, nodes = len(sizes), int(sizes.max())
-    owner = torch.repeat_interleave(torch.arange(batch, device=vectors.device), edge_start.diff())
-    matrix = _assemble(vectors, coefficients, edge_index - node_start[owner], owner, batch, nodes)
+    owner = torch.repeat_interleave(torch.arange(batch, device=vectors.device), frame.edge_start.diff())
+    matrix = _assemble(vectors, coefficients, frame.edge_index - node_start[owner], owner, batch, nodes)
     size = 6 * nodes
     # padding: unknowns that no lattice has are held at zero
     missing = torch.arange(nodes, device=vectors.device)[None] >= sizes[:, None]
-    held = torch.zeros(batch, nodes, 6, 6, dtype=vectors.dtype, device=vectors.device)
-    held[missing] = torch.eye(6, dtype=vectors.dtype, device=vectors.device)
+    held = vectors.new_zeros(batch, nodes, 6, 6)
+    held[missing] = torch.eye(6).to(vectors)
     scale = coefficients.detach().mean(0)
-    lattice = torch.repeat_interleave(torch.arange(batch, device=vectors.device), grounding.start.diff())
-    spring = torch.zeros(len(lattice), 6, 6, dtype=vectors.dtype, device=vectors.device)
-    spring[:, :3, :3] = scale[0] * torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    spring[:, 3:, 3:] = (scale[2] + scale[3]) * grounding.rotation.to(vectors.dtype)
-    held[lattice, grounding.node - node_start[lattice]] += spring
+    lattice = torch.repeat_interleave(torch.arange(batch, device=vectors.device), frame.ground_start.diff())
+    spring = vectors.new_zeros(len(lattice), 6, 6)
+    spring[:, :3, :3] = scale[0] * torch.eye(3).to(vectors)
+    spring[:, 3:, 3:] = (scale[2] + scale[3]) * frame.ground_rotation
+    held[lattice, frame.ground_node - node_start[lattice]] += spring
     stiffness = matrix[:, :size, :size] + _block_diagonal(held)
     load = matrix[:, :size, size:]
     moved = -torch.cholesky_solve(load, torch.linalg.cholesky(stiffness))
@@ -77,14 +67,14 @@ def _assemble(
     vectors: Tensor, coefficients: Tensor, edge_index: Tensor, owner: Tensor, batch: int, nodes: int
 ) -> Float[Tensor, "batch size size"]:
     """Matrix of the energy in (unknowns of all nodes, six strains), one a lattice."""
-    edges, like = len(vectors), {"dtype": vectors.dtype, "device": vectors.device}
-    eye, zero = torch.eye(3, **like).expand(edges, 3, 3), torch.zeros(edges, 3, 3, **like)
+    edges = len(vectors)
+    eye, zero = torch.eye(3).to(vectors).expand(edges, 3, 3), vectors.new_zeros(edges, 3, 3)
     turn = 0.5 * torch.linalg.cross(vectors[:, None, :].expand(edges, 3, 3), eye, dim=-1).mT  # half of [v]x
-    stretch = torch.einsum("cpq,eq->epc", mandel_basis(**like), vectors)
+    stretch = torch.einsum("cpq,eq->epc", mandel_basis().to(vectors), vectors)
     strain = torch.cat(
         [
             torch.cat([-eye, turn, eye, turn, stretch], dim=2),
-            torch.cat([zero, -eye, zero, eye, torch.zeros(edges, 3, 6, **like)], dim=2),
+            torch.cat([zero, -eye, zero, eye, vectors.new_zeros(edges, 3, 6)], dim=2),
         ],
         dim=1,
     )
@@ -105,13 +95,13 @@ def _assemble(
     )
     size = 6 * nodes + 6
     place = (owner[:, None, None] * size + unknown[:, :, None]) * size + unknown[:, None, :]
-    matrix = torch.zeros(batch * size * size, **like).index_add(0, place.reshape(-1), local.reshape(-1))
+    matrix = vectors.new_zeros(batch * size * size).index_add(0, place.reshape(-1), local.reshape(-1))
     return matrix.reshape(batch, size, size)
 
 
 def _block_diagonal(blocks: Float[Tensor, "batch nodes 6 6"]) -> Float[Tensor, "batch size size"]:
     batch, nodes = blocks.shape[:2]
-    matrix = torch.zeros(batch, nodes, 6, nodes, 6, dtype=blocks.dtype, device=blocks.device)
+    matrix = blocks.new_zeros(batch, nodes, 6, nodes, 6)
     steps = torch.arange(nodes, device=blocks.device)
     matrix[:, steps, :, steps, :] = blocks.transpose(0, 1)
     return matrix.reshape(batch, 6 * nodes, 6 * nodes)

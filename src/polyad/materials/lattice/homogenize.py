@@ -39,15 +39,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.errors import InputError, NumericalWarning
-from polyad.graphs.periodic import periodic_components_batched
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice, vector_lengths
 from polyad.materials.lattice.dense import dense_energy
-from polyad.materials.lattice.elimination import Grounding, block_energy
-from polyad.materials.lattice.iterative import iterative_energy
-from polyad.materials.lattice.sections import Section, strut_stiffness
+from polyad.materials.lattice.energy import frame_energy
+from polyad.materials.lattice.frame import assemble
+from polyad.materials.lattice.sections import Circle, Section, strut_stiffness
 
-LARGEST_DIRECT = 400
+METHODS = ("auto", "block", "dense", "iterative")
+
+LARGEST_DIRECT = 1500
 """Cells with more nodes than this are solved by conjugate gradients unless a method is named."""
 
 
@@ -98,18 +99,10 @@ def effective_stiffness(
     method: str = "auto",
 ) -> Float[Tensor, "*batch 6 6"]:
     """The first field of `homogenize`: (6, 6) for a lattice, (batch, 6, 6) for a batch; see there."""
-    return _solve(
-        lattice,
-        young_modulus=young_modulus,
-        poisson_ratio=poisson_ratio,
-        shear=shear,
-        section=section,
-        joint_length=joint_length,
-        method=method,
-        keep_displacements=False,
-        tolerance=1e-10,
-        progress=None,
-    ).stiffness
+    batch = _as_batch(lattice)
+    coefficients = _coefficients(batch, young_modulus, poisson_ratio, shear, section, joint_length)
+    stiffness, _, _ = _solve(batch, coefficients, method, keep_displacements=False)
+    return stiffness[0] if isinstance(lattice, StrutLattice) else stiffness
 
 
 def homogenize(
@@ -145,73 +138,16 @@ def homogenize(
     Warns:
         NumericalWarning: a lattice is disconnected, or so slender that digits are lost.
     """
-    return _solve(
-        lattice,
-        young_modulus=young_modulus,
-        poisson_ratio=poisson_ratio,
-        shear=shear,
-        section=section,
-        joint_length=joint_length,
-        method=method,
-        keep_displacements=True,
-        tolerance=tolerance,
-        progress=progress,
+    batch = _as_batch(lattice)
+    coefficients = _coefficients(batch, young_modulus, poisson_ratio, shear, section, joint_length)
+    stiffness, mechanisms, displacements = _solve(
+        batch, coefficients, method, keep_displacements=True, tolerance=tolerance, progress=progress
     )
-
-
-def _solve(
-    lattice: StrutLattice | LatticeBatch,
-    *,
-    young_modulus: float | Tensor,
-    poisson_ratio: float | Tensor,
-    shear: bool,
-    section: Section | None,
-    joint_length: float,
-    method: str,
-    keep_displacements: bool,
-    tolerance: float,
-    progress: Callable[[int, int], None] | None,
-) -> Homogenization:
-    single = isinstance(lattice, StrutLattice)
-    batch = LatticeBatch.from_lattices([lattice]) if isinstance(lattice, StrutLattice) else lattice
-    dtype = batch.positions.dtype
-    vectors = batch.edge_vectors.double()
-    length = vector_lengths(vectors)
-    radius = batch.radius.double()
-    coefficients = strut_stiffness(
-        length,
-        radius,
-        young_modulus=young_modulus,
-        poisson_ratio=poisson_ratio,
-        shear=shear,
-        section=section,
-        joint_length=joint_length,
-    )
-    grounding, mechanisms = _ground(batch)
-    if bool((mechanisms > 0).any()):
-        worst = int(mechanisms.argmax())
-        warnings.warn(
-            f"lattice {worst} has {int(mechanisms[worst])} zero-energy motions: it is not one three-periodic net",
-            NumericalWarning,
-            stacklevel=3,
-        )
-    keep = keep_displacements or vectors.requires_grad or coefficients.requires_grad
-    problem = (vectors, coefficients, batch.edge_index, batch.node_start, batch.edge_start, grounding)
-    match _choose(method, batch):
-        case "block":
-            energy, displacements = block_energy(*problem, keep)
-        case "dense":
-            energy, displacements = dense_energy(*problem)
-        case _:
-            energy, displacements = iterative_energy(*problem, tolerance=tolerance, progress=progress)
-    volume = batch.volume.double()
-    stiffness = energy / volume[:, None, None]
-    area = radius**2 * torch.pi if section is None else section.area(radius)
-    density = torch.zeros_like(volume).index_add(0, batch.edge_batch, area * length) / volume
-    fields = (stiffness.to(dtype), mechanisms, density.to(dtype))
-    stiffness, mechanisms, density = (x[0] for x in fields) if single else fields
-    kept = displacements.to(dtype) if keep_displacements and displacements is not None else None
-    return Homogenization(stiffness, mechanisms, dangling_struts(batch), kept, density)
+    strut = (section or Circle()).area(batch.radius) * vector_lengths(batch.edge_vectors)
+    density = torch.zeros_like(batch.volume).index_add(0, batch.edge_batch, strut) / batch.volume
+    if isinstance(lattice, StrutLattice):
+        stiffness, mechanisms, density = stiffness[0], mechanisms[0], density[0]
+    return Homogenization(stiffness, mechanisms, dangling_struts(batch), displacements, density)
 
 
 def dangling_struts(lattice: StrutLattice | LatticeBatch) -> Bool[Tensor, " edges"]:
@@ -228,31 +164,61 @@ def dangling_struts(lattice: StrutLattice | LatticeBatch) -> Bool[Tensor, " edge
         free = free | leaves
 
 
-def _choose(method: str, batch: LatticeBatch) -> str:
-    methods = ("auto", "block", "dense", "iterative")
-    if method not in methods:
-        raise InputError(f"method: {method!r} is not one of {', '.join(methods)}")
-    if method != "auto":
-        return method
-    if batch.cell.device.type != "cpu":
-        return "dense"
-    return "block" if int(batch.node_start.diff().max()) <= LARGEST_DIRECT else "iterative"
+def _as_batch(lattice: StrutLattice | LatticeBatch) -> LatticeBatch:
+    return LatticeBatch.from_lattices([lattice]) if isinstance(lattice, StrutLattice) else lattice
 
 
-def _ground(batch: LatticeBatch) -> tuple[Grounding, Int[Tensor, " batch"]]:
-    """One node to hold in every component, the rotations to hold there, and the mechanisms of every lattice."""
-    parts = periodic_components_batched(batch.node_start, batch.edge_start, batch.edge_index, batch.edge_shift)
-    device = batch.cell.device
-    first = torch.full((len(parts),), batch.positions.shape[0], dtype=torch.int64, device=device)
-    first.scatter_reduce_(0, parts.label, torch.arange(len(parts.label), device=device), "amin")
-    rotation = torch.zeros(len(parts), 3, 3, dtype=torch.float64, device=device)
-    rotation[parts.dimension == 0] = torch.eye(3, dtype=torch.float64, device=device)
-    chains = torch.nonzero(parts.dimension == 1).flatten()
-    owner = torch.searchsorted(parts.component_start, chains, right=True) - 1
-    axis = torch.einsum("ck,ckd->cd", parts.directions[chains, 0].double(), batch.cell.detach()[owner].double())
-    axis = axis / torch.linalg.vector_norm(axis, dim=-1, keepdim=True)
-    rotation[chains] = axis[:, :, None] * axis[:, None, :]
-    free = torch.tensor([6, 4, 3, 3], device=device)[parts.dimension]
-    total = torch.nn.functional.pad(free.cumsum(0), (1, 0))
-    mechanisms = total[parts.component_start[1:]] - total[parts.component_start[:-1]] - 3
-    return Grounding(parts.component_start, first, rotation), mechanisms
+def _coefficients(
+    batch: LatticeBatch,
+    young_modulus: float | Tensor,
+    poisson_ratio: float | Tensor,
+    shear: bool,
+    section: Section | None,
+    joint_length: float,
+) -> Float[Tensor, "edges 4"]:
+    return strut_stiffness(
+        vector_lengths(batch.edge_vectors.double()),
+        batch.radius.double(),
+        young_modulus=young_modulus,
+        poisson_ratio=poisson_ratio,
+        shear=shear,
+        section=section,
+        joint_length=joint_length,
+    )
+
+
+def _solve(
+    batch: LatticeBatch,
+    coefficients: Float[Tensor, "edges 4"],
+    method: str,
+    *,
+    keep_displacements: bool,
+    tolerance: float = 1e-10,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Float[Tensor, "batch 6 6"], Int[Tensor, " batch"], Float[Tensor, "nodes 6 6"] | None]:
+    """Stiffness, mechanisms and (where kept) displacements, in the dtype of the lattices; solved in float64."""
+    if method not in METHODS:
+        raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    frame, mechanisms = assemble(batch, coefficients)
+    if bool((mechanisms > 0).any()):
+        worst = int(mechanisms.argmax())
+        warnings.warn(
+            f"lattice {worst} has {int(mechanisms[worst])} zero-energy motions: it is not one three-periodic net",
+            NumericalWarning,
+            stacklevel=3,
+        )
+    displacements: Tensor | None
+    if method == "dense" or (method == "auto" and batch.cell.device.type != "cpu"):
+        energy, displacements = dense_energy(frame)
+    else:
+        limit = {"block": batch.positions.shape[0], "iterative": 0, "auto": LARGEST_DIRECT}[method]
+        energy, displacements = frame_energy(
+            frame,
+            batch.node_start.diff() <= limit,
+            keep_displacements=keep_displacements,
+            tolerance=tolerance,
+            progress=progress,
+        )
+    stiffness = (energy / batch.volume.double()[:, None, None]).to(batch.positions.dtype)
+    kept = displacements.to(stiffness.dtype) if keep_displacements and displacements is not None else None
+    return stiffness, mechanisms, kept

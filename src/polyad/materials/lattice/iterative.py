@@ -11,18 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polyad.errors import InputError
 from polyad.linalg.krylov import conjugate_gradients
 from polyad.materials.lattice import operator_kernels
 from polyad.materials.lattice.cell import vector_lengths
-from polyad.materials.lattice.elimination import Grounding, frame_gradient, in_threads
+from polyad.materials.lattice.frame import FrameArrays
 
 
 class FrameOperator:
@@ -55,7 +53,7 @@ class FrameOperator:
         operator_kernels.node_blocks(self.vectors, self.coefficients, self.source, self.target, blocks)
         diagonal = torch.from_numpy(blocks)
         if held is not None:
-            free = self.free[:, :, 0]
+            free = (~held).to(torch.float64)
             diagonal = diagonal * free[:, :, None] * free[:, None, :] + torch.diag_embed(held.to(torch.float64))
         self.inverse_blocks = _inverse_of_blocks(diagonal)
 
@@ -96,72 +94,41 @@ class FrameOperator:
         return total
 
 
-def iterative_energy(
-    vectors: Float[Tensor, "edges 3"],
-    coefficients: Float[Tensor, "edges 4"],
-    edge_index: Int[Tensor, "2 edges"],
-    node_start: Int[Tensor, " batch_plus_one"],
-    edge_start: Int[Tensor, " batch_plus_one"],
-    grounding: Grounding,
+def relax(
+    arrays: FrameArrays,
+    first: int,
+    last: int,
+    energy: np.ndarray,
+    displacements: np.ndarray,
     *,
     tolerance: float = 1e-10,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Float[Tensor, "batch 6 6"], Float[Tensor, "nodes 6 6"]]:
-    """V C of every lattice, one after the other, and the displacements under the six unit strains.
+) -> None:
+    """Fill in energy (batch, 6, 6) = V C and displacements (nodes, 6, 6) of cells first .. last-1, one after the other.
 
-    Differentiable in `vectors` and `coefficients`; the error of value and gradient is of the order of the squared and
-    of the simple residual.
+    The error of the energy is of the order of the residual squared.
+
+    Raises:
+        ConvergenceError: the tolerance was not reached.
     """
-    if vectors.device.type != "cpu":
-        raise InputError(f"method 'iterative' runs on the CPU; the lattice is on {vectors.device}: use method='dense'")
-    return _IterativeEnergy.apply(vectors, coefficients, edge_index, node_start, edge_start, tolerance, progress)
-
-
-class _IterativeEnergy(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        context: Any,
-        vectors: Tensor,
-        coefficients: Tensor,
-        edge_index: Tensor,
-        node_start: Tensor,
-        edge_start: Tensor,
-        tolerance: float,
-        progress: Callable[[int, int], None] | None,
-    ) -> tuple[Tensor, Tensor]:
-        batch = len(node_start) - 1
-        energy = np.zeros((batch, 6, 6))
-        displacements = torch.zeros(int(node_start[-1]), 6, 6, dtype=torch.float64)
-        for lattice in range(batch):
-            nodes = slice(int(node_start[lattice]), int(node_start[lattice + 1]))
-            edges = slice(int(edge_start[lattice]), int(edge_start[lattice + 1]))
-            operator = FrameOperator(
-                vectors.detach()[edges],
-                coefficients.detach()[edges],
-                edge_index[:, edges] - nodes.start,
-                nodes.stop - nodes.start,
-            )
-            load = operator.strain_load()
-            # where symmetry cancels the load of a whole case, what is left is rounding: nothing to solve for
-            forces = float((coefficients.detach()[edges, 0] * vector_lengths(vectors.detach()[edges])).norm())
-            load = load * (load.norm(dim=(0, 1)) > 1e-13 * forces)
-            displacements[nodes] = conjugate_gradients(
-                operator,
-                -load,
-                preconditioner=operator.precondition,
-                tolerance=tolerance,
-                progress=progress,
-            ).solution
-        arrays = [_array(x) for x in (edge_start, edge_index[0], edge_index[1], vectors, coefficients, displacements)]
-        in_threads(lambda first, last: operator_kernels.energies(first, last, *arrays, energy), arrays[0])
-        context.save_for_backward(vectors, coefficients, edge_index, edge_start, displacements)
-        context.mark_non_differentiable(displacements)
-        return torch.from_numpy(energy), displacements
-
-    @staticmethod
-    def backward(context: Any, grad_energy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        grads = frame_gradient(grad_energy, *context.saved_tensors)
-        return (*grads, None, None, None, None, None)
+    for lattice in range(first, last):
+        nodes = slice(arrays.node_start[lattice], arrays.node_start[lattice + 1])
+        edges = slice(arrays.edge_start[lattice], arrays.edge_start[lattice + 1])
+        vectors, coefficients = torch.from_numpy(arrays.vectors[edges]), torch.from_numpy(arrays.coefficients[edges])
+        index = torch.from_numpy(np.stack([arrays.source[edges], arrays.target[edges]]) - nodes.start)
+        operator = FrameOperator(vectors, coefficients, index, int(nodes.stop - nodes.start))
+        load = operator.strain_load()
+        # where symmetry cancels the load of a case, its own size is rounding: measure it against the strut forces
+        forces = float((coefficients[:, 0] * vector_lengths(vectors)).norm())
+        displacements[nodes] = conjugate_gradients(
+            operator,
+            -load,
+            preconditioner=operator.precondition,
+            scale=load.norm(dim=(0, 1)).clamp_min(1e-3 * forces),
+            tolerance=tolerance,
+            progress=progress,
+        ).solution.numpy()
+    operator_kernels.energies(first, last, *arrays[1:6], displacements, energy)
 
 
 def _inverse_of_blocks(blocks: Float[Tensor, "nodes 6 6"]) -> Float[Tensor, "nodes 6 6"]:
