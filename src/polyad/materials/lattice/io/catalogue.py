@@ -13,6 +13,7 @@
 | Abaqus `.inp` beam cells | yes | one record |
 | zip archives of these | yes | |
 | CIF, POSCAR, extended XYZ (with `cutoff`, through ASE) | yes | |
+| Parquet, also a folder of shards (see `polyad.materials.lattice.dataset`) | yes | yes |
 """
 
 from __future__ import annotations
@@ -94,6 +95,11 @@ def scan(
     densities = [float(density)] if isinstance(density, int | float) else [float(d) for d in density]
     if not densities or not all(math.isfinite(d) and d > 0 for d in densities):
         raise InputError(f"density is {density!r}; give positive numbers, usually below 0.3")
+    if _is_dataset(Path(path)):
+        from polyad.materials.lattice.dataset import read_records
+
+        yield from ((record.name, [record]) for record in read_records(path))
+        return
     data = _read_bytes(Path(path))
 
     def cells(name: str, content: bytes) -> Iterator[Found]:
@@ -116,7 +122,7 @@ def scan(
 
 
 def save(records: Iterable[LatticeRecord] | LatticeRecord, path: str | os.PathLike[str]) -> None:
-    """Write lattices; the ending of `path` (.lat, .json or .inp) chooses the format.
+    """Write lattices; the ending of `path` (.lat, .json, .inp or .parquet) chooses the format.
 
     The file appears whole or not at all: after an error the name holds what it held before.
 
@@ -125,13 +131,29 @@ def save(records: Iterable[LatticeRecord] | LatticeRecord, path: str | os.PathLi
     """
     records = [records] if isinstance(records, LatticeRecord) else list(records)
     ending = Path(path).suffix.lower()
-    if ending not in _WRITERS:
-        raise InputError(f"{path}: unknown ending {ending!r}; lattices are written as {', '.join(sorted(_WRITERS))}")
+    if ending not in (*_WRITERS, ".parquet"):
+        known = ", ".join(sorted((*_WRITERS, ".parquet")))
+        raise InputError(f"{path}: unknown ending {ending!r}; lattices are written as {known}")
     if not records:
         raise InputError(f"{path}: there are no records to write")
+    if ending == ".parquet":
+        from polyad.materials.lattice.dataset import write_records
+
+        write_records(records, path)
+        return
     text = _WRITERS[ending](records)
     with atomic_write(path) as handle:
         handle.write(text.encode("utf-8"))
+
+
+def _is_dataset(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            return True
+        with open(path, "rb") as handle:
+            return handle.read(4) == b"PAR1"
+    except (OSError, ValueError):  # reported with its reason by whoever reads the file
+        return False
 
 
 def _read_bytes(path: Path) -> bytes:
