@@ -222,9 +222,9 @@ def check_folder(folder: Path, *, named_cells: int) -> list[str]:
 
 def count_named_cells() -> int:
     """How many cells Polyad has by name."""
-    from polyad.materials.lattice.named import cell_names
+    from polyad.materials.lattice.named import list_cells
 
-    return len(cell_names())
+    return len(list_cells())
 
 
 if __name__ == "__main__":

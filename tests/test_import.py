@@ -51,3 +51,20 @@ def test_every_module_imports_without_optional_packages() -> None:
         "print(len(names))"
     )
     assert int(run_python(code)) > 20
+
+
+def test_annotations_are_checked_under_test() -> None:
+    """Shapes and types in signatures are enforced in this process, and an int may stand for a float."""
+    import pytest
+    import torch
+    from jaxtyping import TypeCheckError
+
+    from polyad.materials.lattice import LatticeBatch
+    from polyad.tensors.notation import mandel_to_tensor
+    from tests.contract_members import kelvin_like
+
+    with pytest.raises(TypeCheckError):
+        mandel_to_tensor(torch.eye(5))
+    with pytest.raises(TypeCheckError):
+        LatticeBatch.from_lattices("two lattices")  # type: ignore[arg-type]
+    assert float(kelvin_like(torch.float64).perturb(0).radius.sum()) > 0

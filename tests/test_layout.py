@@ -84,7 +84,10 @@ def test_public_module_has_a_test(path: Path) -> None:
         pytest.skip("private, or compiled kernels: tested through the module that calls them")
     if relative.parts[0] == "claims" and len(relative.parts) > 2:
         pytest.skip("a claim: run by `polyad claims`")
-    named = list((ROOT / "tests" / relative.parent).glob(f"test_{path.stem}*.py"))
+    folder = ROOT / "tests" / relative.parent
+    named = list(folder.glob(f"test_{path.stem}*.py"))
+    if len(relative.parts) > 3:  # the parts of one idea in a folder of their own may share the folder's test
+        named += folder.parent.glob(f"test_{folder.name}*.py")
     name = import_name(path)
     reached = any(used == name or used.startswith(name + ".") for used in names_used_by_tests())
     assert named or reached, f"write tests/{relative.parent}/test_{path.stem}.py"
