@@ -85,7 +85,8 @@ def contacts_of(
     if count > _MAXIMUM_CONTACTS:
         raise InputError(f"strut_contacts: more than {_MAXIMUM_CONTACTS} pairs within {distance:.3g}; search nearer")
     which, where = np.empty((count, 5), np.int64), np.empty((count, 3))
-    _contacts(*arguments, which, where)
+    if count:
+        _contacts(*arguments, which, where)
     return StrutContacts(which[:, 0], which[:, 1], which[:, 2:], where[:, 0], where[:, 1], where[:, 2])
 
 

@@ -56,6 +56,20 @@ def lattice_of(net: Net, like: StrutLattice | None = None) -> StrutLattice:
     return lattice.to(dtype=like.positions.dtype, device=like.positions.device)
 
 
+def with_uniform_radius(net: Net, density: float) -> Net:
+    """One radius for all struts by the beam formula, rho V = pi r^2 sum L.
+
+    Raises:
+        InputError: a density that is not positive, a cell without volume, struts without length.
+    """
+    volume, length = abs(float(np.linalg.det(net.cell))), float(net.lengths.sum())
+    if not (np.isfinite(density) and density > 0):
+        raise InputError(f"density is {density!r}; it must be a positive number, usually below 0.3")
+    if not (0 < volume < np.inf and 0 < length < np.inf):
+        raise InputError(f"a cell of volume {volume:.3g} with struts of total length {length:.3g} has no density")
+    return net._replace(radius=np.full(net.edge_index.shape[1], np.sqrt(density * volume / (np.pi * length))))
+
+
 def merge(net: Net, tolerance: float) -> tuple[Net, np.ndarray]:
     """Nodes closer than `tolerance` become one at their mean; doubled struts count once, struts inside vanish.
 
@@ -66,18 +80,45 @@ def merge(net: Net, tolerance: float) -> tuple[Net, np.ndarray]:
         InputError: no strut is left.
     """
     label, offset = coincident_nodes(net.cell, net.positions, tolerance)
+    return _collapse(net, label, offset), label
+
+
+def contract(net: Net, shortest: float) -> Net:
+    """Contract struts shorter than `shortest` to points, clusters of them to the mean of their nodes.
+
+    Raises:
+        InputError: short struts join a node to its own image, or no strut is left.
+    """
+    short = np.flatnonzero(net.lengths < shortest)
+    if not len(short):
+        return net
+    label, offset = np.arange(len(net.positions)), np.zeros((len(net.positions), 3), dtype=np.int64)
+    for i, j, shift in zip(*net.edge_index[:, short], net.edge_shift[short], strict=True):
+        step = offset[i] - shift - offset[j]
+        if label[i] == label[j]:
+            if step.any():
+                raise InputError(f"struts shorter than {shortest:.3g} join a node to its own image; contract fewer")
+            continue
+        group = label == label[j]
+        offset[group] += step
+        label[group] = label[i]
+    _, label = np.unique(label, return_inverse=True)
+    return _collapse(net, label, offset)
+
+
+def _collapse(net: Net, label: np.ndarray, offset: np.ndarray) -> Net:
+    """All nodes of a label become one at their mean; node n counts at its image -offset[n]."""
     fractional = net.positions @ np.linalg.inv(net.cell) - offset
-    count = int(label.max()) + 1
-    total = np.stack([np.bincount(label, fractional[:, k], minlength=count) for k in range(3)], axis=1)
-    mean = total / np.bincount(label, minlength=count)[:, None]
+    size = np.bincount(label)
+    mean = np.stack([np.bincount(label, fractional[:, k]) for k in range(3)], axis=1) / size[:, None]
     i, j = net.edge_index
     shift = net.edge_shift + offset[j] - offset[i]
     index = label[net.edge_index]
     real = np.flatnonzero((index[0] != index[1]) | (shift != 0).any(axis=1))
     if not len(real):
-        raise InputError(f"no strut is longer than the merging tolerance {tolerance:.3g}; lower it")
-    keep = real[np.sort(unique_edges(count, index[:, real], shift[real])[0])]
-    return Net(net.cell, mean @ net.cell, index[:, keep], shift[keep], net.radius[keep]), label
+        raise InputError("no strut is left after merging nodes; lower the tolerance")
+    keep = real[np.sort(unique_edges(len(size), index[:, real], shift[real])[0])]
+    return Net(net.cell, mean @ net.cell, index[:, keep], shift[keep], net.radius[keep])
 
 
 def straighten(net: Net, allowed: np.ndarray, tolerance: float) -> Net:
@@ -163,3 +204,19 @@ def coincident_nodes(cell: np.ndarray, positions: np.ndarray, tolerance: float) 
     label, first = rank[label], np.sort(first)
     offset = np.rint(fractional - fractional[first[label]]).astype(np.int64)
     return label, offset
+
+
+def neighbours_of(sites: np.ndarray, points: np.ndarray, cell: np.ndarray, cutoff: float, *, count: int) -> np.ndarray:
+    """(pairs, 2, 3) fractional ends of the `count` shortest pairs from every site to images of the points."""
+    reach = np.ceil(cutoff * np.linalg.norm(np.linalg.inv(cell), axis=0)).astype(np.int64)
+    cells = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    pairs = []
+    for site in sites:
+        home = points - site
+        step = (home - np.rint(home))[:, None] + cells
+        step = step.reshape(-1, 3)
+        distance = np.linalg.norm(step @ cell, axis=1)
+        near = np.flatnonzero((distance > 1e-6) & (distance < cutoff))
+        near = near[np.argsort(distance[near], kind="stable")[:count]]
+        pairs += [(site, site + step[n]) for n in near]
+    return np.array(pairs).reshape(-1, 2, 3)

@@ -20,7 +20,7 @@ import numpy as np
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.io.text import TextLines
-from polyad.materials.lattice.nets import Net, lattice_of
+from polyad.materials.lattice.nets import Net, lattice_of, with_uniform_radius
 from polyad.materials.lattice.orbits import OrbitNet, cell_from_parameters, expand_net, space_group
 from polyad.materials.lattice.records import LatticeRecord
 
@@ -170,33 +170,15 @@ def _records(lines: TextLines, crystal: _Crystal, densities: Sequence[float], pr
         lines.fail("EDGE has zero length: both ends are one point; remove the line", crystal.edges[flat[0]][0])
     net = expand_net(group, crystal.cell, np.array(crystal.sites), ends)
     name = crystal.name or lines.name
-    return records_of_net(
-        net, densities, name=name, source=lines.name, notes=_disagreements(crystal, net), group=group.symbol
-    )
-
-
-def records_of_net(
-    net: OrbitNet, densities: Sequence[float], *, name: str, source: str, notes: tuple[str, ...] = (), group: str = ""
-) -> list[LatticeRecord]:
-    """One record a density, all struts of one radius."""
-    lengths = net.edge_lengths
-    scale = abs(float(np.linalg.det(net.cell))) / (np.pi * lengths.sum())
+    bare = Net(net.cell, net.positions, net.edge_index, net.edge_shift, np.ones(net.edge_index.shape[1]))
     return [
         LatticeRecord(
             name=name,
-            lattice=lattice_of(
-                Net(
-                    net.cell,
-                    net.positions,
-                    net.edge_index,
-                    net.edge_shift,
-                    np.full(len(lengths), (density * scale) ** 0.5),
-                )
-            ),
+            lattice=lattice_of(with_uniform_radius(bare, density)),
             density=density,
-            source=source,
-            metadata={"space_group": group} if group else {},
-            notes=notes,
+            source=lines.name,
+            metadata={"space_group": group.symbol},
+            notes=_disagreements(crystal, net),
         )
         for density in densities
     ]

@@ -20,7 +20,7 @@ import torch
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.nets import Net, lattice_of
+from polyad.materials.lattice.nets import Net, lattice_of, with_uniform_radius
 from polyad.materials.lattice.records import LatticeRecord
 
 FORMAT, VERSION = "polyad-lattices", 1
@@ -203,23 +203,8 @@ def records_from_graph(
         return [LatticeRecord(label, lattice, float(lattice.relative_density), source=source)]
     records = []
     for density in densities:
-        radius = np.full(len(links), uniform_radius(net, density))
-        records.append(LatticeRecord(label, lattice_of(net._replace(radius=radius)), density, source=source))
+        records.append(LatticeRecord(label, lattice_of(with_uniform_radius(net, density)), density, source=source))
     return records
-
-
-def uniform_radius(net: Net, density: float) -> float:
-    """One radius for all struts by the beam formula, rho V = pi r^2 sum L.
-
-    Raises:
-        InputError: a cell without volume, or struts without length.
-    """
-    volume, length = abs(float(np.linalg.det(net.cell))), float(net.lengths.sum())
-    if not (volume > 0 and length > 0 and np.isfinite(volume) and np.isfinite(length)):
-        raise InputError(
-            f"cell of volume {volume:.3g} with struts of total length {length:.3g} has no relative density"
-        )
-    return float(np.sqrt(density * volume / (np.pi * length)))
 
 
 def _array(row: dict[str, Any], key: str, *, integer: bool = False) -> np.ndarray:

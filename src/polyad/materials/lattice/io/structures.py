@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from polyad.errors import FileFormatError, InputError, MissingDependencyError
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.io.json_format import records_from_graph, uniform_radius
-from polyad.materials.lattice.nets import Net, lattice_of, unique_edges
+from polyad.materials.lattice.io.json_format import records_from_graph
+from polyad.materials.lattice.nets import Net, lattice_of, unique_edges, with_uniform_radius
 from polyad.materials.lattice.records import LatticeRecord
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _bond_net(cell: np.ndarray, positions: np.ndarray, cutoff: float, density: f
     if not index.shape[1]:
         raise InputError(f"no two atoms are closer than the cutoff {cutoff:g}; raise it")
     net = Net(cell, positions, index, shift, np.ones(index.shape[1]))
-    return net._replace(radius=np.full(index.shape[1], uniform_radius(net, density)))
+    return with_uniform_radius(net, density)
 
 
 def neighbours(cell: np.ndarray, positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from polyad.errors import InputError
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.named import auxetic, cubic, nets, prisms, uniform
 from polyad.materials.lattice.named.seed import NamedCell, Seed
-from polyad.materials.lattice.nets import Net, lattice_of
+from polyad.materials.lattice.nets import Net, lattice_of, with_uniform_radius
 from polyad.materials.lattice.orbits import OrbitNet, cell_from_parameters, expand_net, space_group
 
 __all__ = ["NamedCell", "cell_info", "list_cells", "named_cell"]
@@ -65,13 +65,11 @@ def named_cell(name: str, *, density: float = 0.01, primitive: bool = True, **pa
     if unknown:
         known = ", ".join(inspect.signature(info.seed).parameters) or "none"
         raise InputError(f"cell {info.name!r} has no parameter {sorted(unknown)[0]!r}; it has {known}")
-    if not (np.isfinite(density) and density > 0):
-        raise InputError(f"density is {density!r}; it must be a positive number, usually below 0.3")
     values = tuple(sorted((dict(info.parameters) | parameters).items()))
     net = _expanded(info.name, values, primitive)
-    lengths = net.edge_lengths
-    radius = np.sqrt(density * abs(np.linalg.det(net.cell)) / (np.pi * lengths.sum()))
-    return lattice_of(Net(net.cell, net.positions, net.edge_index, net.edge_shift, np.full(len(lengths), radius)))
+    unit = np.ones(net.edge_index.shape[1])
+    bare = Net(net.cell, net.positions, net.edge_index, net.edge_shift, unit)
+    return lattice_of(with_uniform_radius(bare, density))
 
 
 @functools.lru_cache(maxsize=512)

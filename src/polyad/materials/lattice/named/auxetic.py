@@ -20,7 +20,7 @@ def _reentrant(angle: float, height: float) -> Seed:
     period = 2 * (height - drop)
     if not period > 1.02 * height:
         raise InputError(
-            f"height is {height:g}; with angle {angle:g} it must exceed {2 * drop / 0.98:.3g}, or struts meet end to end"
+            f"height is {height:g}; with angle {angle:g} it must exceed {2 * drop / 0.98:.3g}, or struts meet"
         )
     z = height / (2 * period)
     return Seed(
