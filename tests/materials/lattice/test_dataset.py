@@ -46,7 +46,7 @@ from tests.materials.lattice.seeds import octet, random_net
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPE = Recipe(
-    count=100, seed=7, generator=trial_nets.GENERATOR, densities=(0.001, 0.004), levels=(0.0, 0.05), shard_size=17
+    count=100, seed=7, generator=trial_nets.GENERATOR, densities=(0.001, 0.05), levels=(0.0, 0.05), shard_size=17
 )
 
 
@@ -77,11 +77,13 @@ def test_rows_are_what_the_recipe_says(made: Path) -> None:
     """Density, perturbation, stiffness and seeds of every row, each recomputed from the lattice itself."""
     records = list(read_records(made))
     assert len(records) == 100
+    thickest, factors = [0.0] * 25, [set() for _ in range(25)]
     for number, record in enumerate(records):
         net, variant = divmod(number, 4)
-        assert record.density == RECIPE.densities[variant % 2]
+        lowered = record.density / RECIPE.densities[variant % 2]
         assert record.metadata["level"] == RECIPE.levels[variant // 2]
-        assert record.base_name.endswith(f"_7_{net}")
+        assert record.name == f"{record.base_name}_7_{net}_p{record.metadata['level']:g}"
+        assert record.base_name == f"base_{record.metadata['seed'] % 1000}"
         assert record.metadata["kind"] == "trial"
         assert record.source == "trial_nets"
         assert float(record.lattice.relative_density) == pytest.approx(record.density, rel=1e-12)
@@ -92,9 +94,16 @@ def test_rows_are_what_the_recipe_says(made: Path) -> None:
         moved = torch.linalg.vector_norm(record.lattice.positions - base.positions, dim=1)
         step = record.metadata["level"] * base.edge_lengths.mean()
         torch.testing.assert_close(moved, step.expand_as(moved), rtol=1e-9, atol=1e-15)
+        thickest[net] = max(thickest[net], float((record.lattice.radius / record.lattice.edge_lengths).max()))
+        factors[net].add(round(lowered, 12))
         ratio = record.lattice.radius / base.radius
         torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-12, atol=0)
-    assert len({r.base_name for r in records}) == len({r.metadata["seed"] for r in records}) == 25
+    assert len({r.metadata["seed"] for r in records}) == 25
+    for found, slenderness in zip(factors, thickest, strict=True):
+        (factor,) = found  # one for all variants, 1 unless a strut is as thick as allowed
+        assert 0.1 <= factor <= 1
+        assert slenderness == pytest.approx(0.2, rel=1e-12) if factor < 1 else slenderness <= 0.2
+    assert {factor < 1 for (factor,) in factors} == {True, False}
     perturbed = [r.lattice.positions.flatten().tolist() for r in records if r.metadata["level"] > 0]
     assert perturbed[0] == perturbed[1], "densities of one level share their geometry"
 
@@ -241,7 +250,7 @@ def test_leftovers_go_and_damaged_shards_are_made_again(made: Path, tmp_path: Pa
     [
         ({"seed": 8}, "with seed 7, asked for 8"),
         ({"count": 101}, "with count 100, asked for 101"),
-        ({"densities": (0.001,)}, "with densities [0.001, 0.004], asked for [0.001]"),
+        ({"densities": (0.001,)}, "with densities [0.001, 0.05], asked for [0.001]"),
         ({"poisson_ratio": 0.2}, "with poisson_ratio 0.3, asked for 0.2"),
     ],
 )
@@ -289,6 +298,7 @@ def test_full_disk_leaves_whole_files(made: Path, tmp_path: Path) -> None:
         ({"densities": (math.nan,)}, "densities are"),
         ({"densities": (0.01, 0.01)}, "every number once"),
         ({"levels": (-0.1,)}, "levels are"),
+        ({"slenderness": 0.6}, "slenderness is"),
         ({"young_modulus": 0.0}, "young_modulus is"),
         ({"poisson_ratio": 0.7}, "poisson_ratio is"),
     ],
@@ -300,14 +310,14 @@ def test_impossible_recipes_are_refused(options: dict, words: str) -> None:
 
 @pytest.mark.parametrize("generator", ["", "nowhere", "nowhere:f", "polyad:nothing", "polyad.errors"])
 def test_unknown_generator_is_refused_before_anything_is_written(tmp_path: Path, generator: str) -> None:
-    with pytest.raises(InputError, match="cannot be imported"):
+    with pytest.raises(InputError, match="is unknown; choose one of all"):
         generate(tmp_path / "out", replace(RECIPE, generator=generator))
     assert not (tmp_path / "out").exists()
 
 
 def test_nets_that_cannot_be_thickened_end_in_one_line(tmp_path: Path) -> None:
     recipe = replace(RECIPE, generator="tests.materials.lattice.trial_nets:draw_impossible", count=3)
-    with pytest.raises(InputError, match=r"net 0: none of 100 nets .* thicker than long"):
+    with pytest.raises(InputError, match=r"net 0: none of 100 nets .* times the length of its strut"):
         generate(tmp_path / "out", recipe)
 
 
@@ -532,12 +542,12 @@ def test_duckdb_reads_the_shards(made: Path) -> None:
     query = text.split("```sql\n")[1].split("```")[0].replace("lattices/", f"{made}/")
     found = duckdb.sql(query).fetchall()
     records = list(read_records(made))
-    for density, count, mean in found:
-        mine = [r for r in records if r.density == density]
+    for kind, count, mean in found:
+        mine = [r for r in records if r.metadata["kind"] == kind]
         assert count == len(mine)
         bulk = np.mean([float(r.stiffness[:3, :3].sum()) / 9 / r.density for r in mine if r.stiffness is not None])
         assert mean == pytest.approx(bulk, rel=1e-9)
-    assert len(found) == 2
+    assert len(found) == 1
 
 
 def test_the_guide_lists_every_column() -> None:

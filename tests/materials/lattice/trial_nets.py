@@ -21,6 +21,7 @@ def draw(*, seed):
         name="trial",
         lattice=lattice,
         density=float(lattice.relative_density),
+        base_name=f"base_{seed % 1000}",
         source="trial_nets",
         metadata={"kind": "trial"},
     )

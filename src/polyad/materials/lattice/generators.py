@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,7 +47,13 @@ def perturbed(lattice: StrutLattice, level: float, seed: int) -> StrutLattice:
     return moved.with_density(float(lattice.relative_density.detach()))
 
 
-def random_lattice(seed: int, *, density: tuple[float, float] = (0.003, 0.03), kinds: str = "all") -> LatticeRecord:
+def random_lattice(
+    seed: int,
+    *,
+    density: tuple[float, float] = (0.003, 0.03),
+    kinds: str = "all",
+    levels: Sequence[float] = LEVELS,
+) -> LatticeRecord:
     """One lattice of a varied mix, with its name, base name and how it was made.
 
     Half are random nets, a third named cells, the rest foams; three quarters of the nets and named cells are perturbed.
@@ -56,6 +63,11 @@ def random_lattice(seed: int, *, density: tuple[float, float] = (0.003, 0.03), k
         seed: fixes everything.
         density: smallest and largest relative density.
         kinds: "all", "named", "nets" or "foams".
+        levels: imperfection levels to draw from, for nets and named cells.
+
+    Returns:
+        a record whose base name is that of the unperturbed net (of a named cell, whatever its parameters); metadata
+        `kind` is "net", "named", "voronoi" or "delaunay".
 
     Raises:
         InputError: a bad density range or kind.
@@ -70,22 +82,25 @@ def random_lattice(seed: int, *, density: tuple[float, float] = (0.003, 0.03), k
     chosen = math.exp(random.uniform(math.log(low), math.log(high)))
     own = int(random.integers(2**31))
     if drawn < 0.5:
-        base, lattice = f"net_{own}", random_net(own, density=1e-6)
+        kind, base, lattice = "net", f"net_{own}", random_net(own, density=1e-6)
+        label = base
     elif drawn < 0.85:
-        base, lattice = _random_named(random)
+        kind = "named"
+        base, label, lattice = _random_named(random)
     else:
         base, lattice = _random_foam(random, own)
-    level = float(LEVELS[random.integers(len(LEVELS))]) if drawn < 0.85 else 0.0
+        kind, label = base.partition("_")[0], base
+    level = float(levels[random.integers(len(levels))]) if drawn < 0.85 else 0.0
     net = net_of(perturbed(lattice, level, own))
     radius = float(with_uniform_radius(net, chosen).radius[0])
     chosen *= min(1.0, _SLENDERNESS * float(net.lengths.min()) / radius) ** 2
     return LatticeRecord(
-        name=f"{base}_p_{level:g}_{seed}",
+        name=f"{label}_p_{level:g}_{seed}",
         lattice=lattice_of(with_uniform_radius(net, chosen)),
         density=chosen,
         base_name=base,
         source="polyad.materials.lattice.random_lattice",
-        metadata={"seed": seed, "imperfection_level": level},
+        metadata={"kind": kind, "seed": seed, "imperfection_level": level},
     )
 
 
@@ -94,17 +109,17 @@ def _small_cells() -> tuple[str, ...]:
     return tuple(name for name in list_cells() if named_cell(name, density=1e-6).num_nodes <= _LARGEST_CELL)
 
 
-def _random_named(random: np.random.Generator) -> tuple[str, StrutLattice]:
-    """A small named cell; its parameters vary by up to 20 % where it has any."""
+def _random_named(random: np.random.Generator) -> tuple[str, str, StrutLattice]:
+    """A small named cell, its name and a label with its parameters, which vary by up to 20 % where it has any."""
     names = _small_cells()
     info = cell_info(names[int(random.integers(len(names)))])
     values = {key: default * random.uniform(0.8, 1.2) for key, default in sorted(info.parameters.items())}
     rounded = {key: round(value, 3) for key, value in values.items()}
-    base = "_".join([info.name, *(f"{key}{value:g}" for key, value in rounded.items())])
+    label = "_".join([info.name, *(f"{key}{value:g}" for key, value in rounded.items())])
     try:
-        return base, named_cell(info.name, density=1e-6, primitive=True, **rounded)
+        return info.name, label, named_cell(info.name, density=1e-6, primitive=True, **rounded)
     except InputError:  # a combination out of range
-        return info.name, named_cell(info.name, density=1e-6)
+        return info.name, info.name, named_cell(info.name, density=1e-6)
 
 
 def _random_foam(random: np.random.Generator, seed: int) -> tuple[str, StrutLattice]:

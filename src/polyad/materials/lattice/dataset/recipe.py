@@ -12,11 +12,16 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, final
 
 from polyad import __version__
 from polyad.errors import InputError
+from polyad.materials.lattice.generators import random_lattice
 from polyad.materials.lattice.records import LatticeRecord
+
+KINDS = ("all", "named", "nets", "foams")
+"""What `random_lattice` makes: a mix, named cells with random parameters, nets with a space group, foams."""
 
 NetGenerator = Callable[..., LatticeRecord]
 """Called as generator(seed=...); returns a cell whose radii are scaled to every density of the recipe."""
@@ -33,9 +38,10 @@ class Recipe:
     Args:
         count: number of rows.
         seed: of the whole data set.
-        generator: of the base nets, as "module:function", or "module:function:kind" where the function takes `kind`.
-        densities: relative densities of every cell.
+        generator: of the base nets: one of `KINDS`, or "module:function" for a function of your own, called with `seed`.
+        densities: relative densities of every cell; those of one net are lowered by one factor where need be.
         levels: displacements of the nodes, in random directions, in units of the base net's mean strut length.
+        slenderness: largest radius over length of any strut.
         young_modulus: of the solid.
         poisson_ratio: of the solid.
         shear: Timoshenko beams; False for Euler-Bernoulli beams.
@@ -47,9 +53,10 @@ class Recipe:
 
     count: int
     seed: int
-    generator: str
+    generator: str = "all"
     densities: Sequence[float] = DENSITIES
     levels: Sequence[float] = LEVELS
+    slenderness: float = 0.2
     young_modulus: float = 1.0
     poisson_ratio: float = 0.3
     shear: bool = True
@@ -70,6 +77,8 @@ class Recipe:
         for name in ("densities", "levels"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise InputError(f"{name} are {list(getattr(self, name))}; give every number once")
+        if not 0 < self.slenderness <= 0.5:
+            raise InputError(f"slenderness is {self.slenderness}; it must lie in (0, 0.5], usually about 0.2")
         if not (math.isfinite(self.young_modulus) and self.young_modulus > 0):
             raise InputError(f"young_modulus is {self.young_modulus}; it must be positive")
         if not -1 < self.poisson_ratio <= 0.5:
@@ -111,17 +120,17 @@ class Recipe:
         Raises:
             InputError: there is no such function.
         """
-        module, _, rest = self.generator.partition(":")
-        name, _, kind = rest.partition(":")
+        if self.generator in KINDS:
+            return partial(_base_net, self.generator)
+        module, _, name = self.generator.partition(":")
         try:
-            function: Any = importlib.import_module(module)
-            for part in name.split("."):
-                function = getattr(function, part)
+            function: NetGenerator = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise InputError(
-                f"generator {self.generator!r} cannot be imported; name a module-level function that workers can import"
+                f"generator {self.generator!r} is unknown; choose one of {', '.join(KINDS)}, or name a function that "
+                "workers can import, as 'module:function'"
             ) from error
-        return (lambda *, seed: function(seed=seed, kind=kind)) if kind else function
+        return function
 
     def to_json(self) -> dict[str, Any]:
         """All parameters as JSON values, with the version whose generators made the nets."""
@@ -130,6 +139,11 @@ class Recipe:
             "levels": list(self.levels),
             "polyad": __version__,
         }
+
+
+def _base_net(kind: str, *, seed: int) -> LatticeRecord:
+    """A lattice without perturbation: the recipe adds its own."""
+    return random_lattice(seed, kinds=kind, levels=(0.0,))
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -1,7 +1,7 @@
 """The rows of one shard: base nets are drawn, perturbed, scaled to every density and solved in batches.
 
-A net whose perturbed struts would be shorter than twice their radius at some density is drawn again, all its variants
-together, so that every base net has all of them.
+All densities of a net are lowered by one factor where its shortest strut would become too thick; a net that would need
+less than a tenth is drawn again, with all its variants, so that every base net has all of them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from polyad.materials.lattice.homogenize import homogenize
 from polyad.materials.lattice.nets import Net, net_of
 from polyad.materials.lattice.records import LatticeRecord
 
+LOWEST = 0.1
+"""Least factor by which the densities of a net are lowered."""
+
 ATTEMPTS = 100
 """Nets drawn for one place before the recipe is called impossible."""
 
@@ -45,9 +48,10 @@ class BaseNet:
     Args:
         record: as the generator made it.
         seed: with which it was made.
-        name: base name of its variants.
+        name: of its variants, without their level.
         net: its arrays.
         positions: (levels, nodes, 3) of the perturbed nets.
+        densities: (densities,) of all its variants.
         radius: (levels, densities, edges).
     """
 
@@ -56,6 +60,7 @@ class BaseNet:
     name: str
     net: Net
     positions: np.ndarray
+    densities: np.ndarray
     radius: np.ndarray
 
 
@@ -120,11 +125,13 @@ def _vary(recipe: Recipe, number: int, record: LatticeRecord, seed: int) -> Base
     lengths = np.linalg.norm(net.vectors + displacement[:, target] - displacement[:, source], axis=2)
     # density = scale^2 sum pi r^2 L / V
     unscaled = np.pi * (net.radius**2 * lengths).sum(axis=1) / abs(np.linalg.det(net.cell))
+    thickest = (net.radius / lengths).max(axis=1) * np.sqrt(densities.max() / unscaled)
+    factor = min(1.0, (recipe.slenderness / float(thickest.max())) ** 2)
+    if factor < LOWEST:
+        raise InputError(f"a radius would be {thickest.max():.3g} times the length of its strut")
+    densities = factor * densities
     radius = np.sqrt(densities / unscaled[:, None])[:, :, None] * net.radius
-    if not (radius <= 0.5 * lengths[:, None]).all():
-        raise InputError("a strut is thicker than long")
-    name = f"{record.base_name}_{recipe.seed}_{number}"
-    return BaseNet(record, seed, name, net, positions, radius)
+    return BaseNet(record, seed, f"{record.base_name}_{recipe.seed}_{number}", net, positions, densities, radius)
 
 
 def _table(recipe: Recipe, bases: Sequence[BaseNet], chosen: Sequence[tuple[int, int]]) -> LatticeTable:
@@ -148,9 +155,9 @@ def _table(recipe: Recipe, bases: Sequence[BaseNet], chosen: Sequence[tuple[int,
     return LatticeTable(
         lattices=lattices,
         name=[f"{b.name}_p{recipe.levels[level]:g}" for b, level, _ in place],
-        base_name=[b.name for b, *_ in place],
+        base_name=[b.record.base_name for b, *_ in place],
         kind=[str(b.record.metadata.get("kind", "")) for b, *_ in place],
-        density=torch.tensor([recipe.densities[density] for *_, density in place], dtype=torch.float64),
+        density=torch.tensor([b.densities[density] for b, _, density in place], dtype=torch.float64),
         stiffness=torch.full((rows, 6, 6), torch.nan, dtype=torch.float64),
         known=torch.zeros(rows, dtype=torch.bool),
         mechanisms=torch.full((rows,), -1),
