@@ -90,7 +90,7 @@ def random_lattice(
     else:
         base, lattice = _random_foam(random, own)
         kind, label = base.partition("_")[0], base
-    level = float(levels[random.integers(len(levels))]) if drawn < 0.85 else 0.0
+    level = float(levels[int(random.integers(len(levels)))]) if drawn < 0.85 else 0.0
     net = net_of(perturbed(lattice, level, own))
     radius = float(with_uniform_radius(net, chosen).radius[0])
     chosen *= min(1.0, _SLENDERNESS * float(net.lengths.min()) / radius) ** 2

@@ -38,7 +38,7 @@ class Recipe:
     Args:
         count: number of rows.
         seed: of the whole data set.
-        generator: of the base nets: one of `KINDS`, or "module:function" for a function of your own, called with `seed`.
+        generator: of the base nets: one of `KINDS`, or "module:function" for one of your own, called with `seed`.
         densities: relative densities of every cell; those of one net are lowered by one factor where need be.
         levels: displacements of the nodes, in random directions, in units of the base net's mean strut length.
         slenderness: largest radius over length of any strut.
