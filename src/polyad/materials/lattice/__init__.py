@@ -2,10 +2,14 @@
 
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
+from polyad.materials.lattice.compression import SpecimenTest, compress
+from polyad.materials.lattice.conduction import effective_conductivity
+from polyad.materials.lattice.expansion import ThermalExpansion, thermal_expansion
 from polyad.materials.lattice.foams import delaunay_foam, voronoi_foam
+from polyad.materials.lattice.forces import StrutForces, strut_forces
 from polyad.materials.lattice.generators import perturbed, random_lattice
 from polyad.materials.lattice.homogenize import Homogenization, effective_stiffness, homogenize
-from polyad.materials.lattice.io import load, save, scan
+from polyad.materials.lattice.io import from_networkx, from_structure, load, save, scan, to_networkx
 from polyad.materials.lattice.named import cell_info, list_cells, named_cell
 from polyad.materials.lattice.random_nets import random_net
 from polyad.materials.lattice.records import LatticeRecord
@@ -17,6 +21,8 @@ from polyad.materials.lattice.reduction import (
     split_struts,
 )
 from polyad.materials.lattice.sections import Circle, Section, Square, Tube
+from polyad.materials.lattice.specimen import finite_block
+from polyad.materials.lattice.strength import Strength, buckling_strength, yield_strength
 from polyad.materials.lattice.windows import from_window, to_window
 
 __all__ = [
@@ -25,13 +31,23 @@ __all__ = [
     "LatticeBatch",
     "LatticeRecord",
     "Section",
+    "SpecimenTest",
     "Square",
+    "Strength",
+    "StrutForces",
     "StrutLattice",
+    "ThermalExpansion",
     "Tube",
+    "buckling_strength",
     "cell_info",
+    "compress",
     "delaunay_foam",
     "drop_duplicate_struts",
+    "effective_conductivity",
     "effective_stiffness",
+    "finite_block",
+    "from_networkx",
+    "from_structure",
     "from_window",
     "homogenize",
     "list_cells",
@@ -46,6 +62,10 @@ __all__ = [
     "save",
     "scan",
     "split_struts",
+    "strut_forces",
+    "thermal_expansion",
+    "to_networkx",
     "to_window",
     "voronoi_foam",
+    "yield_strength",
 ]
