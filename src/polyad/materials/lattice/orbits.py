@@ -141,16 +141,18 @@ def space_group(symbol: str, *, primitive: bool = True) -> SpaceGroup:
 
 
 def _multiplication_table(rotations: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    def key(matrices: np.ndarray, translations: np.ndarray) -> np.ndarray:
-        digits = (matrices + 3).reshape(*matrices.shape[:-2], 9) @ (7 ** np.arange(9))
-        return digits * _DENOMINATOR**3 + translations @ (_DENOMINATOR ** np.arange(3))
-
     products = np.einsum("hij,gjk->hgik", rotations, rotations)
     reached = np.einsum("hij,gj->hgi", rotations, steps) + steps[:, None]
-    keys = key(rotations, steps)
+    keys = _keys(rotations, steps)
     order = np.argsort(keys)
-    product = order[np.searchsorted(keys[order], key(products, reached % _DENOMINATOR))]
+    product = order[np.searchsorted(keys[order], _keys(products, reached % _DENOMINATOR))]
     return product, reached // _DENOMINATOR
+
+
+def _keys(rotations: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """One integer for every operation."""
+    digits = (rotations + 3).reshape(*rotations.shape[:-2], 9) @ (7 ** np.arange(9))
+    return digits * _DENOMINATOR**3 + steps @ (_DENOMINATOR ** np.arange(3))
 
 
 def cell_from_parameters(
@@ -252,33 +254,31 @@ def _symmetrise_cell(group: SpaceGroup, cell: np.ndarray) -> np.ndarray:
         raise InputError(f"cell does not have the symmetry of {group.symbol}; check CELL against the space group")
     a, b, c = (math.sqrt(x) for x in np.diag(mean))
 
-    def angle(x: float) -> float:
-        return round(math.degrees(math.acos(min(1.0, max(-1.0, x)))), 10)
-
-    return cell_from_parameters(
-        a, b, c, angle(mean[1, 2] / (b * c)), angle(mean[0, 2] / (a * c)), angle(mean[0, 1] / (a * b))
-    )
+    cosines = np.array([mean[1, 2] / (b * c), mean[0, 2] / (a * c), mean[0, 1] / (a * b)])
+    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    return cell_from_parameters(a, b, c, *np.round(angles, 10).tolist())
 
 
 def _onto_special_positions(
     group: SpaceGroup, sites: np.ndarray, cell: np.ndarray, near: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(stabiliser mask (sites, order), sites averaged over it)."""
-
-    def offsets(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        difference = group.images(points) - points[:, None]
-        difference -= np.rint(difference)
-        return difference, np.linalg.norm(difference @ cell, axis=2)
-
-    difference, distance = offsets(sites)
+    difference, distance = _offsets(group, sites, cell)
     stabiliser = distance < near
     weights = stabiliser / stabiliser.sum(axis=1, keepdims=True)
     averaged = sites + np.einsum("nh,nhi->ni", weights, difference)
-    _, residual = offsets(averaged)
+    _, residual = _offsets(group, averaged, cell)
     if not (residual[stabiliser] < 1e-6 * near).all():
         worst = int(np.argmax(np.where(stabiliser, residual, 0).max(axis=1)))
         raise InputError(f"node {worst + 1} lies near, but not on, a special position; give more decimals")
     return stabiliser, averaged
+
+
+def _offsets(group: SpaceGroup, points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vector and distance from every point to the nearest image of it under every operation."""
+    difference = group.images(points) - points[:, None]
+    difference -= np.rint(difference)
+    return difference, np.linalg.norm(difference @ cell, axis=2)
 
 
 def _refuse_shared_orbits(images: np.ndarray, sites: np.ndarray, cell: np.ndarray, near: float) -> None:

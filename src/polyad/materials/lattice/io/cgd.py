@@ -185,19 +185,20 @@ def _records(lines: TextLines, crystal: _Crystal, densities: Sequence[float], pr
 
 
 def _ends(lines: TextLines, crystal: _Crystal, n: int, words: list[str]) -> tuple[list[float], list[float]]:
-    def site(label: str) -> list[float]:
-        if label not in crystal.labels:
-            lines.fail(f"EDGE names node {label[:40]!r}, which no NODE line gives", n)
-        return crystal.sites[crystal.labels.index(label)]
-
     if len(words) == 6:
         values = [lines.number(word, n) for word in words]
         return values[:3], values[3:]
     if len(words) == 4:
-        return site(words[0]), [lines.number(word, n) for word in words[1:]]
+        return _site(lines, crystal, n, words[0]), [lines.number(word, n) for word in words[1:]]
     if len(words) == 2:
-        return site(words[0]), site(words[1])
+        return _site(lines, crystal, n, words[0]), _site(lines, crystal, n, words[1])
     lines.fail("expected EDGE with two positions, a label and a position, or two labels", n)
+
+
+def _site(lines: TextLines, crystal: _Crystal, n: int, label: str) -> list[float]:
+    if label not in crystal.labels:
+        lines.fail(f"EDGE names node {label[:40]!r}, which no NODE line gives", n)
+    return crystal.sites[crystal.labels.index(label)]
 
 
 def _disagreements(crystal: _Crystal, net: OrbitNet) -> tuple[str, ...]:
