@@ -285,7 +285,8 @@ def _cell(
         if not size.min() > 0:
             lines.fail("no *Equation pairs nodes of opposite faces, and the nodes span no box: the cell is unknown")
         return np.diag(size), ("no periodic equations: the cell is taken as the box around the nodes",)
-    unique = np.unique(np.round(np.array(steps) / np.abs(steps).max(), 6), axis=0) * np.abs(steps).max()
+    _, first = np.unique(np.round(np.array(steps) / np.abs(steps).max(), 4), axis=0, return_index=True)
+    unique = np.array(steps)[first]
     unique = unique[np.argsort(np.linalg.norm(unique, axis=1))][:60]
     for rows in itertools.combinations(range(len(unique)), 3):
         cell = unique[list(rows)]

@@ -158,8 +158,6 @@ def _is_dataset(path: Path) -> bool:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise FileFormatError(path, "is a folder; give a file")
         if path.stat().st_size > MAXIMUM_FILE:
             raise FileFormatError(path, f"is larger than {MAXIMUM_FILE} bytes; split it")
         data = path.read_bytes()

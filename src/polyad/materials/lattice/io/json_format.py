@@ -106,6 +106,8 @@ def _own(name: str, number: int, row: Any) -> tuple[str, list[LatticeRecord] | F
         cell, positions, radius = (_array(row, key) for key in ("cell", "positions", "radius"))
         index, shift = (_array(row, key, integer=True) for key in ("edge_index", "edge_shift"))
         stiffness = None if row.get("stiffness") is None else torch.from_numpy(_array(row, "stiffness"))
+        if stiffness is not None and tuple(stiffness.shape) != (6, 6):
+            raise InputError(f"stiffness: shape is {tuple(stiffness.shape)}; expected a 6x6 Kelvin-Mandel matrix")
         lattice = StrutLattice(cell, positions, index, shift, radius)
         label = str(row["name"])
         metadata, notes = row.get("metadata") or {}, row.get("notes") or []
