@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 
 from polyad.errors import InputError
 from polyad.geometry.mesh import TriangleMesh, parallelepiped
+from polyad.geometry.stl import write_stl
 from polyad.geometry.struts import polygon_radius, strut_union
 
 
@@ -200,6 +202,32 @@ def test_points_inside_and_outside_are_as_the_distance_says() -> None:
     assert bool(inside[ratio < 0.98].all())
     assert not bool(inside[ratio > 1.02].any())
     assert int(inside.sum()) > 15
+
+
+def test_slivers_go_and_handles_stay(tmp_path: Path) -> None:
+    """A net without symmetry: tiny edges go, volume and handles stay, and the STL file is closed for other readers."""
+    starts, ends = grid(3)
+    move = 0.2 * torch.randn(27, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    def moved(points: torch.Tensor) -> torch.Tensor:
+        return 20 * (points + move[(points @ torch.tensor([9.0, 3.0, 1.0], dtype=torch.float64)).long()])
+
+    radii = torch.full((len(starts),), 1.0, dtype=torch.float64)
+    raw = strut_union(moved(starts), moved(ends), radii, facets=20, tolerance=0.0)
+    tidy = strut_union(moved(starts), moved(ends), radii, facets=20, tolerance=1e-3)
+
+    def short(mesh: TriangleMesh) -> int:
+        return int((torch.linalg.vector_norm(mesh.corners - mesh.corners.roll(1, 1), dim=-1) < 1e-3).sum())
+
+    assert short(raw) > 0
+    assert short(tidy) < short(raw) / 3
+    assert tidy.genus == raw.genus
+    assert float(tidy.volume) == pytest.approx(float(raw.volume), rel=1e-5)
+    trimesh = pytest.importorskip("trimesh", reason="trimesh is the oracle here")
+    write_stl(tmp_path / "a.stl", tidy)
+    peer = trimesh.load(tmp_path / "a.stl")
+    assert peer.is_watertight
+    assert peer.euler_number == tidy.euler_characteristic
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.geometry.boolean import Manifold, from_manifold, to_manifold, union_tree
+from polyad.geometry.boolean import Manifold, from_manifold, to_manifold, union_tree, without_short_edges
 from polyad.geometry.mesh import TriangleMesh
 
 NOSE = 0.5
@@ -93,7 +93,7 @@ def strut_union(
     if tolerance is None:
         box = np.reshape(solid.bounding_box(), (2, 3))
         tolerance = 0.0 if solid.is_empty() else 1e-6 * float(np.ptp(box, axis=0).max())
-    return from_manifold(solid.set_tolerance(tolerance))
+    return from_manifold(without_short_edges(solid, tolerance) if tolerance > 0 else solid)
 
 
 def polygon_radius(radius: float, facets: int) -> float:

@@ -21,14 +21,14 @@ def segments(block: StrutBlock) -> set[tuple[float, ...]]:
 
 
 def brute_force(lattice: StrutLattice, counts: tuple[int, int, int], boundary: str) -> set[tuple[float, ...]]:
-    """Sample every image of every strut at 2,001 points and look which of them lie in the closed box."""
+    """Sample every image of every strut at 1,001 points and look which of them lie in the closed box."""
     inverse = np.linalg.inv(lattice.cell.numpy())
     begin = lattice.positions.numpy()[lattice.edge_index[0]] @ inverse
     along = lattice.edge_vectors.numpy() @ inverse
-    at = np.linspace(0, 1, 2001)[:, None]
+    at = np.linspace(0, 1, 1001)[:, None]
     found = set()
     for e in range(lattice.num_edges):
-        for shift in itertools.product(*(range(-4, n + 4) for n in counts)):
+        for shift in itertools.product(*(range(-3, n + 3) for n in counts)):
             points = begin[e] + shift + at * along[e]
             inside = ((points > -1e-6) & (points < np.array(counts) + 1e-6)).all(1)
             if (inside[0] and inside[-1]) if boundary == "drop" else inside.sum() > 1:
@@ -47,7 +47,7 @@ def test_simple_cubic_counts(boundary: Boundary) -> None:
 
 
 @pytest.mark.parametrize("boundary", ["keep", "drop"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_random_nets_against_brute_force(seed: int, boundary: Boundary) -> None:
     lattice = random_net(seed, nodes=4, extra=3).wrap()
     counts = (2, 1, 1)
