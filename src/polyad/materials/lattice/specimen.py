@@ -44,7 +44,8 @@ def finite_block(
     """A block of counts[0] x counts[1] x counts[2] cells (one number: the same along all three), ready for a test.
 
     Args:
-        lattice: any lattice; the block's faces are parallel to those of its cell. Gradients are not carried.
+        lattice: any lattice; the block's faces are parallel to those of its cell, so take a conventional cell for a
+            rectangular block (`named_cell(name, primitive=False)`). Gradients are not carried.
         cell_size_mm: length of the first lattice vector; None keeps the lattice's own unit.
         boundary: what becomes of struts that cross a face: 'drop' leaves them out, 'keep' keeps them whole, 'cut' ends
             them at the face by a new node, which serves nets without nodes on the faces (foams).
