@@ -38,11 +38,14 @@ def name_designs(
     """Designs with names (by default "Design 1", ...) and targets (by default none).
 
     Raises:
-        InputError: other numbers of names or targets than of designs.
+        InputError: other numbers of names or targets than of designs, or a target that is no finite (6, 6) matrix.
     """
     for what, given in (("design_names", names), ("targets", targets)):
         if given and len(given) != len(designs):
             raise InputError(f"{what}: {len(given)} were given for {len(designs)} designs; give one each, or none")
+    for target in targets:
+        if target is not None and not (tuple(target.shape) == (6, 6) and bool(torch.isfinite(target).all())):
+            raise InputError(f"targets: one has shape {tuple(target.shape)}; give finite (6, 6) tensors, or None")
     names = names or [f"Design {number + 1}" for number in range(len(designs))]
     return [NamedDesign(*entry) for entry in zip(names, designs, targets or [None] * len(designs), strict=True)]
 
@@ -73,19 +76,13 @@ def design_payload(named: NamedDesign, *, young_modulus: float) -> dict[str, Any
         "frames": _frames(design),
         "start": upper_triangle(scale * history.stiffness[0]),
         "reached": upper_triangle(scale * design.stiffness),
-        "target": None if named.target is None else upper_triangle(scale * torch.as_tensor(named.target)),
+        "target": None if named.target is None else upper_triangle(scale * named.target),
         "facts": _facts(design),
     }
 
 
 def upper_triangle(matrix: Tensor) -> list[float]:
-    """21 numbers, row by row.
-
-    Raises:
-        InputError: not a (6, 6) matrix of finite numbers.
-    """
-    if tuple(matrix.shape) != (6, 6) or not bool(torch.isfinite(matrix).all()):
-        raise InputError(f"target: shape is {tuple(matrix.shape)}; give finite Kelvin-Mandel matrices (6, 6), or None")
+    """The 21 numbers of a symmetric (6, 6) matrix, row by row."""
     rows, columns = np.triu_indices(6)
     return [float(f"{value:.8g}") for value in matrix.detach().cpu().double().numpy()[rows, columns].tolist()]
 

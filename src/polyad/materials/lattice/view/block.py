@@ -9,8 +9,7 @@ it owns only three struts. The block of a primitive cell is a brick that tiles t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import permutations
 from typing import final
 
 import numpy as np
@@ -95,27 +94,26 @@ def plain_lattice(lattice: StrutLattice) -> PlainLattice:
 def drawing_box(cell: np.ndarray) -> np.ndarray:
     """(3, 3) integers M such that M @ cell are the edges of the drawn block.
 
-    Bricks of lattice vectors with entries -1, 0 and 1 are considered: the smallest along the axes x, y, z, or else the
-    smallest at all, or else the cell itself (M = 1).
+    Bricks of lattice vectors with entries -2 to 2 and of at most eight cells are considered: the smallest along the
+    axes x, y, z, or else the smallest at all, or else the cell itself (M = 1).
     """
-    steps, triples = _steps()
+    steps = _STEPS
     vectors = steps @ cell
     length = np.linalg.norm(vectors, axis=1)
     square = np.abs(vectors @ vectors.T) < 1e-6 * np.outer(length, length)
-    a, b, c = triples.T
-    bricks = triples[square[a, b] & square[a, c] & square[b, c]]
+    a, b = np.nonzero(np.triu(square))
+    pair, c = np.nonzero(square[a] & square[b] & (np.arange(len(steps)) > b[:, None]))
+    bricks = np.stack([a[pair], b[pair], c], axis=1)
+    volume = length[bricks].prod(axis=1) / abs(np.linalg.det(cell))
+    bricks, volume = bricks[volume < 8.5], volume[volume < 8.5].round(6)
     if not len(bricks):
         return _right_and_upright(np.eye(3, dtype=int), cell)
     turned = (np.abs(vectors).max(axis=1) < (1 - 1e-6) * length)[bricks].any(axis=1)
-    volume = length[bricks].prod(axis=1).round(9)
     return _right_and_upright(steps[bricks[np.lexsort((volume, turned))[0]]], cell)
 
 
-@lru_cache(maxsize=1)
-def _steps() -> tuple[np.ndarray, np.ndarray]:
-    """The 13 vectors of entries -1, 0, 1 up to sign, and the numbers of all triples of them."""
-    steps = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[14:]
-    return steps, np.array(list(combinations(range(len(steps)), 3)))
+_STEPS = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[63:]
+"""Vectors of entries -2 to 2, one of each pair +-n, without zero."""
 
 
 def default_cells(struts: int) -> int:
