@@ -16,7 +16,7 @@ ProgressCallback = Callable[[int, int], None]
 
 @contextmanager
 def progress_bar(description: str, *, unit: str = "items", shown: bool | None = None) -> Iterator[ProgressCallback]:
-    """A callback `(done, total)` that draws a bar while the block runs.
+    """A callback `(done, total)` that draws a bar while the block runs; a total of 0 means that it is not known.
 
         with progress_bar("Solving", unit="lattices") as advance:
             homogenize_many(lattices, progress=advance)
@@ -60,7 +60,7 @@ def progress_bar(description: str, *, unit: str = "items", shown: bool | None = 
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def format_rate(rate: float) -> str:
