@@ -1,19 +1,39 @@
-"""What all benchmarks share: interleaved timing, the machine's measured ceilings, a table and a CSV file."""
+"""What all benchmarks share: interleaved timing, the machine's measured ceilings, a table, CSV and JSON files.
+
+`run_rows` is the main program of a benchmark file; `python benchmarks/harness.py` writes docs/benchmarks.md from the
+results that are there.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
-import platform
+import datetime
+import json
 import resource
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+
+from polyad.claims.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One row of the benchmark page: what is measured, what it should reach, and the function that measures it."""
+
+    title: str
+    reach: str
+    run: Callable[[], Sequence[dict[str, Any]]]
 
 
 def interleave(candidates: dict[str, Callable[[], object]], *, repeats: int = 7) -> dict[str, float]:
@@ -23,13 +43,11 @@ def interleave(candidates: dict[str, Callable[[], object]], *, repeats: int = 7)
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, run in candidates.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(once(run)[0])
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def once(run: Callable[[], object]) -> tuple[float, object]:
+def once(run: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of a single run, and its result."""
     start = time.perf_counter()
     result = run()
@@ -43,7 +61,7 @@ def peak_memory_gb() -> float:
 
 def ceilings() -> dict[str, float]:
     """Measured float64 matrix-product rate (Gflop/s) and copy bandwidth (GB/s, read + write) of all cores."""
-    a = np.random.default_rng(0).random((1500, 1500))
+    a = torch.rand(1500, 1500, dtype=torch.float64)
     product = min(once(lambda: a @ a)[0] for _ in range(5))
     source = np.ones(20_000_000)
     target = np.empty_like(source)
@@ -51,22 +69,77 @@ def ceilings() -> dict[str, float]:
     return {"Gflop/s": 2 * 1500**3 / product / 1e9, "GB/s": 2 * source.nbytes / copy / 1e9}
 
 
-def report(name: str, rows: list[dict[str, object]]) -> None:
-    """Print the rows as a table and write them to results/<name>.csv."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = [[_format(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(line[k]) for line in text)) for k, column in enumerate(columns)]
-    print("  ".join(column.ljust(width) for column, width in zip(columns, widths, strict=True)))
-    for line in text:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
-    limits = ceilings()
-    print(f"machine: {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {limits}")
+def run_rows(package: str, benchmarks: dict[str, Benchmark]) -> None:
+    """Run the benchmarks named on the command line (all without names), print and keep their results."""
+    chosen = sys.argv[1:] or list(benchmarks)
+    unknown = [name for name in chosen if name not in benchmarks]
+    if unknown:
+        sys.exit(f"no benchmark {unknown[0]!r}; there are {', '.join(benchmarks)}")
     RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"{name}.csv", "w", newline="") as file:
+    for name in chosen:
+        benchmark = benchmarks[name]
+        print(f"\n{benchmark.title}\nreach: {benchmark.reach}")
+        rows = [{key: _plain(value) for key, value in row.items()} for row in benchmark.run()]
+        limits = {key: _plain(value) for key, value in ceilings().items()}
+        print("\n".join(_lines(rows)), f"\nmachine's ceilings: {limits}")
+        _keep(f"{package}_{name}", f"python benchmarks/{package}.py {name}", benchmark, rows, limits)
+
+
+def write_page() -> None:
+    """Write docs/benchmarks.md from the results."""
+    text = [
+        "# Benchmarks",
+        "",
+        "Each table is one run, ours beside the peer or the floor, with the command that repeats it. The machine's",
+        "ceilings (a large float64 matrix product, a copy in memory) were measured in the same run.",
+        "",
+    ]
+    for path in sorted(RESULTS.glob("*.json"), key=lambda p: json.loads(p.read_text())["order"]):
+        result = json.loads(path.read_text())
+        columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
+        limits = ", ".join(f"{value} {unit}" for unit, value in result["ceilings"].items())
+        text += [f"## {result['title']}", "", f"To reach: {result['reach']}. `{result['command']}`", ""]
+        text += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        text += ["| " + " | ".join(str(row.get(c, "")) for c in columns) + " |" for row in result["rows"]]
+        text += ["", f"{result['machine']}; ceilings {limits}; {result['date']}.", ""]
+    PAGE.write_text("\n".join(text), encoding="utf-8")
+    print(f"wrote {PAGE.name}")
+
+
+def _keep(stem: str, command: str, benchmark: Benchmark, rows: list[dict[str, Any]], limits: dict[str, Any]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(RESULTS / f"{stem}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows({k: _format(v) for k, v in row.items()} for row in rows)
+        writer.writerows(rows)
+    order = [p.stem for p in sorted(RESULTS.glob("*.csv"), key=lambda p: p.stem)].index(stem)
+    machine = describe_machine()
+    result = {
+        "title": benchmark.title,
+        "reach": benchmark.reach,
+        "command": command,
+        "rows": rows,
+        "ceilings": limits,
+        "machine": machine if isinstance(machine, str) else ", ".join(f"{v}" for v in machine.values()),
+        "date": datetime.date.today().isoformat(),
+        "order": order,
+    }
+    (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _format(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _lines(rows: list[dict[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = [columns] + [[str(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(len(line[k]) for line in text) for k in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in text]
+
+
+def _plain(value: Any) -> Any:
+    """Four significant digits for numbers, text and truth values as they are."""
+    if isinstance(value, str | bool | int):
+        return value
+    return float(f"{float(value):.4g}")
+
+
+if __name__ == "__main__":
+    write_page()

@@ -302,6 +302,23 @@ def test_gradient_by_cell_positions_radii_and_moduli(method):
     assert_gradient_matches(stiffness, tuple(x.clone().requires_grad_() for x in values), tolerance=1e-6)
 
 
+def test_second_derivatives_come_from_dense_and_are_refused_elsewhere():
+    net = random_net(3, nodes=3, extra=1, radius=0.05)
+    radius = net.radius.clone().requires_grad_()
+    for method in ("block", "iterative"):
+        value = effective_stiffness(net.replace(radius=radius), method=method)[0, 0]
+        with pytest.raises(InputError, match="dense"):
+            torch.autograd.grad(value, radius, create_graph=True)
+
+    def slope(radius):
+        with torch.enable_grad():
+            radius = radius if radius.requires_grad else radius.clone().requires_grad_()
+            value = effective_stiffness(net.replace(radius=radius), method="dense").square().sum() * 1e4
+            return torch.autograd.grad(value, radius, create_graph=True)[0]
+
+    assert_gradient_matches(slope, radius, tolerance=1e-5)
+
+
 @pytest.mark.parametrize("section", [Tube(0.7), Square()])
 def test_gradient_with_other_sections_and_rigid_joints(section):
     net = random_net(8, nodes=2, extra=1, radius=0.05)

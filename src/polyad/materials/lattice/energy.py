@@ -78,6 +78,8 @@ class _FrameEnergy(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, grad_energy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise InputError("second derivatives: the compiled solvers give first ones only; use method='dense'")
         (kept,) = context.saved_tensors
         return (*_gradient(grad_energy, context.arrays, kept.numpy()), None, None, None, None, None)
 
