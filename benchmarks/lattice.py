@@ -187,9 +187,7 @@ def union() -> list[dict[str, object]]:
     start = lattice.positions[lattice.edge_index[0]]
     ends = start + lattice.edge_vectors
     pick = slice(0, 650)
-    seconds, mesh = once(
-        lambda: strut_union(start[pick].numpy(), ends[pick].numpy(), lattice.radius[pick].numpy(), facets=32)
-    )
+    seconds, mesh = once(lambda: strut_union(start[pick], ends[pick], lattice.radius[pick], facets=32))
     return [
         {
             "what": f"union of {len(start[pick])} struts, 32 facets",
