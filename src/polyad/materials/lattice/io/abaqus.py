@@ -163,7 +163,7 @@ def _block(
         for n, words in rows:
             if len(words) != 4:
                 lines.fail("expected node number, x, y, z", n)
-            target.nodes[lines.integers(words[0], n)[0]] = [lines.number(word, n) for word in words[1:]]
+            target.nodes[lines.integer(words[0], n)] = [lines.number(word, n) for word in words[1:]]
     elif keyword == "element":
         kind = options.get("type", "").upper()
         if not kind.startswith("B3"):
@@ -282,16 +282,20 @@ def _cell(
     ]
     if not steps:
         size = positions.max(axis=0) - positions.min(axis=0)
-        if not size.min() > 0:
+        if not size.min() > 1e-6 * size.max() > 0:
             lines.fail("no *Equation pairs nodes of opposite faces, and the nodes span no box: the cell is unknown")
         return np.diag(size), ("no periodic equations: the cell is taken as the box around the nodes",)
-    _, first = np.unique(np.round(np.array(steps) / np.abs(steps).max(), 4), axis=0, return_index=True)
+    scale = np.abs(steps).max()
+    steps = [step for step in steps if np.abs(step).max() > 1e-3 * scale > 1e-200]
+    if not steps:
+        lines.fail("node pairs in *Equation coincide: no periodic cell")
+    _, first = np.unique(np.round(np.array(steps) / scale, 4), axis=0, return_index=True)
     unique = np.array(steps)[first]
     unique = unique[np.argsort(np.linalg.norm(unique, axis=1))][:60]
     for rows in itertools.combinations(range(len(unique)), 3):
         cell = unique[list(rows)]
-        volume = np.linalg.det(cell)
-        if abs(volume) < 1e-3 * np.linalg.norm(cell, axis=1).prod():
+        # of unit rows: far from a plane
+        if not abs(np.linalg.det(cell / np.linalg.norm(cell, axis=1, keepdims=True))) > 1e-3:
             continue
         multiples = unique @ np.linalg.inv(cell)
         if np.abs(multiples - np.rint(multiples)).max() < 1e-2:

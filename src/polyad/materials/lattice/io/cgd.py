@@ -148,7 +148,7 @@ def _take(lines: TextLines, n: int, crystal: _Crystal, keyword: str, words: list
         if words[0] in crystal.labels:
             lines.fail(f"NODE {words[0][:40]!r} is given twice", n)
         crystal.labels.append(words[0])
-        crystal.coordination.append(lines.integers(words[1], n)[0])
+        crystal.coordination.append(lines.integer(words[1], n))
         crystal.sites.append([lines.number(word, n) for word in words[2:]])
     elif keyword == "EDGE":
         crystal.edges.append((n, words))

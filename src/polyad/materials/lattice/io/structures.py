@@ -110,6 +110,7 @@ def read_structures(
         raise FileFormatError(
             name, "holds atoms, not struts; give the bond length up to which they are joined (cutoff)"
         )
+    _check_counts(name, text.splitlines(), ase_format)
     try:
         import ase.io
     except ImportError as error:
@@ -125,6 +126,22 @@ def read_structures(
     if not structures:
         raise FileFormatError(name, "holds no structure")
     return (_structure(name, number, atoms, cutoff, densities) for number, atoms in enumerate(structures))
+
+
+def _check_counts(name: str, lines: list[str], ase_format: str) -> None:
+    """Refuse numbers of atoms that the file does not hold: ASE would wait for them."""
+    start = 0
+    while ase_format == "extxyz" and start < len(lines) and lines[start].strip():
+        word = lines[start].strip()
+        if not (word.isdecimal() and len(word) < 9 and start + 2 + int(word) <= len(lines)):
+            raise FileFormatError(
+                name, f"expected the number of atoms that follow, found {word[:40]!r}", line=start + 1
+            )
+        start += 2 + int(word)
+    if ase_format == "vasp":
+        counts = [word for line in lines[5:7] for word in line.split() if word.isdecimal()]
+        if not counts or sum(float(word) for word in counts) > len(lines):
+            raise FileFormatError(name, "numbers of atoms do not fit the lines that follow", line=6)
 
 
 def _structure(
@@ -157,8 +174,8 @@ def _bond_net(cell: np.ndarray, positions: np.ndarray, cutoff: float, density: f
         raise InputError("cell must span space and positions must be finite")
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise InputError(f"cutoff is {cutoff!r}; it must be a positive length")
-    if len(positions) > _MAXIMUM_ATOMS:
-        raise InputError(f"structure has {len(positions)} atoms; at most {_MAXIMUM_ATOMS} are read")
+    if not 1 <= len(positions) <= _MAXIMUM_ATOMS:
+        raise InputError(f"structure has {len(positions)} atoms; 1 to {_MAXIMUM_ATOMS} are read")
     index, shift = neighbours(cell, positions, cutoff)
     if not index.shape[1]:
         raise InputError(f"no two atoms are closer than the cutoff {cutoff:g}; raise it")

@@ -49,11 +49,16 @@ class TextLines:
 
     def integers(self, text: str, line: int, *, tolerance: float = 0.0) -> list[int]:
         """Whole numbers (also written as 1.0, or -0.99999 where a tolerance is given), below 2**31 in size."""
-        values = self.numbers(text, line)
-        for value in values:
-            if abs(value) >= 2**31 or abs(value - round(value)) > tolerance:
-                self.fail(f"{value:g} is no whole number", line)
-        return [round(value) for value in values]
+        return [self._whole(value, line, tolerance) for value in self.numbers(text, line)]
+
+    def integer(self, word: str, line: int) -> int:
+        """One whole number."""
+        return self._whole(self.number(word, line), line, 0.0)
+
+    def _whole(self, value: float, line: int, tolerance: float) -> int:
+        if abs(value) >= 2**31 or abs(value - round(value)) > tolerance:
+            self.fail(f"{value:g} is no whole number", line)
+        return round(value)
 
 
 def decode(name: str, data: bytes) -> str:
