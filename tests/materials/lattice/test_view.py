@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from polyad.errors import InputError
+from polyad.geometry.mesh import parallelepiped
+from polyad.geometry.struts import strut_union
 from polyad.materials.elasticity import cubic, isotropic, orthotropic, young_modulus
 from polyad.materials.lattice import StrutLattice, effective_stiffness
 from polyad.materials.lattice.view import (
     plot_lattice,
     plot_polar_cuts,
+    plot_solid,
     plot_stiffness_surface,
     save_png,
     still,
@@ -24,6 +27,7 @@ from polyad.materials.lattice.view.block import default_cells, drawing_box, latt
 from polyad.materials.lattice.view.directions import directional_stiffness, is_stiff, polar_cut
 from polyad.materials.lattice.view.meshes import DrawnMesh, balls, block_mesh, cylinders, radial_surface, sphere
 from polyad.materials.lattice.view.raster import camera_for, render
+from polyad.materials.lattice.view.solids import solid_mesh
 from tests.materials.lattice.seeds import octet, simple_cubic
 
 SIMPLE_CUBIC, FCC = simple_cubic(0.05), octet()
@@ -245,7 +249,9 @@ class TestDirections:
 class TestFigures:
     def test_surface_radii_and_colours_follow_the_closed_form(self, monkeypatch: pytest.MonkeyPatch) -> None:
         drawn: list[DrawnMesh] = []
-        monkeypatch.setattr(still, "draw_mesh", lambda axes, mesh, camera, **options: drawn.append(mesh))
+        monkeypatch.setattr(
+            still, "draw_mesh", lambda axes, mesh, camera, **options: drawn.append(mesh) or np.zeros((40, 40, 4))
+        )
         figure = plot_stiffness_surface(CUBIC, unit="GPa", pixels=40)
         points, faces = sphere(6)
         expected = cubic_young(points)
@@ -341,3 +347,30 @@ def test_radial_surface_normals_point_outward() -> None:
     mesh = radial_surface(values, np.ones((len(points), 3)), level=4)
     assert (mesh.normals * points).sum(axis=1).min() > 0
     assert signed_volume(mesh) > 0
+
+
+class TestSolids:
+    def test_struts_of_a_solid_are_round_and_edges_sharp(self) -> None:
+        """On a box every corner has its own face's normal; on a prism of many sides the mantle is smooth."""
+        box = parallelepiped(torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)))
+        mesh = solid_mesh(box, (1.0, 1.0, 1.0))
+        assert np.abs(mesh.normals).max(axis=1) == pytest.approx(1)
+        faces = mesh.vertices[mesh.triangles]
+        outward = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
+        outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+        assert mesh.normals.reshape(-1, 3, 3) == pytest.approx(np.repeat(outward[:, None], 3, axis=1))
+
+        start, end = torch.zeros(1, 3, dtype=torch.float64), torch.tensor([[0.0, 0, 2]], dtype=torch.float64)
+        solid = strut_union(start, end, torch.tensor([0.2], dtype=torch.float64), facets=32)
+        strut = solid_mesh(solid, still.SOLID)
+        corners, normals = strut.vertices[strut.triangles], strut.normals[strut.triangles]
+        mantle = np.ptp(corners[:, :, 2], axis=1) > 1
+        assert mantle.sum() >= 64
+        across = corners[mantle] * [1, 1, 0]
+        across /= np.linalg.norm(across, axis=-1, keepdims=True)
+        assert normals[mantle] == pytest.approx(across, abs=0.12)
+
+    def test_solid_figure(self) -> None:
+        box = parallelepiped(torch.eye(3, dtype=torch.float64))
+        image = plot_solid(box, view="x", pixels=100, title="box").axes[0].images[0].get_array()
+        assert image[..., 3].mean() == pytest.approx(1 / 1.06**2, abs=0.02)

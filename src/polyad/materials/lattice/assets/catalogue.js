@@ -125,7 +125,7 @@ globalThis.Polyad = globalThis.Polyad ?? {};
             hovertemplate: `%{text}<br>${x.short} %{x:.4g}<br>${y.short} %{y:.4g}<extra></extra>`,
             marker: {
               size: report.names.length > 300 ? 5 : 9, opacity: report.names.length > 300 ? 0.75 : 0.95, color: shades, colorscale: scale, cmin: quantile(0.02), cmax: quantile(0.98),
-              colorbar: {title: {text: (tint.log ? "log₁₀ " : "") + title(tint), side: narrow ? "top" : "right"}, thickness: 12, outlinewidth: 0, ...(narrow ? {orientation: "h", x: 0.5, xanchor: "center", y: -0.22, yanchor: "top", len: 0.95} : {})},
+              colorbar: {title: {text: (tint.log ? "log₁₀ " : "") + title(tint), font: {size: 12.5}, side: narrow ? "top" : "right"}, thickness: 12, outlinewidth: 0, ...(narrow ? {orientation: "h", x: 0.5, xanchor: "center", y: -0.22, yanchor: "top", len: 0.95} : {})},
             },
           },
           {x: [xs[this.chosen]], y: [ys[this.chosen]], mode: "markers", marker: {size: 15, color: "rgba(0,0,0,0)", line: {color: colours.bad, width: 2.5}}, hoverinfo: "skip", showlegend: false},

@@ -37,7 +37,7 @@ SYMMETRIC = 0.01
 DIRECTIONS = {"100": (1, 0, 0), "010": (0, 1, 0), "001": (0, 0, 1), "110": (1, 1, 0), "111": (1, 1, 1)}
 
 _ROUNDING = 1e-10  # an index of anisotropy below this is zero but for rounding
-_CHUNK = 512
+_CHUNK = 256
 _FEW = 64
 
 Progress = Callable[[int, int], None]

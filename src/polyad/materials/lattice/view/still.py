@@ -15,18 +15,23 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.files import atomic_path
+from polyad.geometry.mesh import TriangleMesh
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.homogenize import dangling_struts
 from polyad.materials.lattice.view.block import lattice_block
 from polyad.materials.lattice.view.directions import PLANES, directional_stiffness, polar_cut
 from polyad.materials.lattice.view.meshes import DrawnMesh, block_mesh, cylinders, radial_surface, sphere
 from polyad.materials.lattice.view.raster import Camera, camera_for, render
+from polyad.materials.lattice.view.solids import solid_mesh
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 View = str | tuple[float, float, float]
+
+SOLID = (0.72, 0.75, 0.80)
+"""Colour of printed solids."""
 
 THIN, THICK, DANGLING = (0.56, 0.71, 0.96), (0.16, 0.38, 0.82), (0.93, 0.58, 0.12)
 """Colours of the thinnest and the thickest strut, and of struts that end freely."""
@@ -73,6 +78,7 @@ def draw_lattice(
     cells: int | None = None,
     view: View = "corner",
     outline: bool = True,
+    triad: bool = True,
     pixels: int = 900,
 ) -> None:
     """The picture of `plot_lattice` in axes of a figure that you made."""
@@ -82,7 +88,7 @@ def draw_lattice(
         extent = float(np.ptp(block.outline.reshape(-1, 3), axis=0).max())
         mesh += _lines(block.outline, 0.0022 * extent, _OUTLINE)
     camera = camera_for(mesh.vertices, view)
-    draw_mesh(axes, mesh, camera, pixels=pixels)
+    draw_mesh(axes, mesh, camera, pixels=pixels, triad=triad)
 
 
 def plot_stiffness_surface(
@@ -110,9 +116,18 @@ def plot_stiffness_surface(
 
 
 def draw_stiffness_surface(
-    axes: Axes, stiffness: Float[Tensor, "6 6"], *, view: View = "corner", pixels: int = 900
+    axes: Axes,
+    stiffness: Float[Tensor, "6 6"],
+    *,
+    span: tuple[float, float] | None = None,
+    view: View = "corner",
+    pixels: int = 900,
 ) -> tuple[Any, str]:
-    """The surface of `plot_stiffness_surface` in given axes; returns what a colour bar needs, and the symbol drawn."""
+    """The surface of `plot_stiffness_surface` in given axes; returns what a colour bar needs, and the symbol drawn.
+
+    `span` is the least and the greatest value of the colours, and the latter has radius one: give surfaces that are to
+    be compared the same. None takes it from the surface.
+    """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -120,17 +135,38 @@ def draw_stiffness_surface(
     unit_vectors, _ = sphere(_SURFACE_LEVEL)
     sampled, symbol = directional_stiffness(stiffness, torch.tensor(unit_vectors))
     values = sampled.numpy()
-    span = Normalize(*_widened(float(values.min()), float(values.max())))
-    scale = ScalarMappable(span, colormaps["viridis"])
-    mesh = radial_surface(values / values.max(), scale.to_rgba(values)[:, :3], level=_SURFACE_LEVEL)
+    low, high = (float(values.min()), float(values.max())) if span is None else span
+    scale = ScalarMappable(Normalize(*_widened(low, high)), colormaps["viridis"])
+    mesh = radial_surface(values / high, scale.to_rgba(values)[:, :3], level=_SURFACE_LEVEL)
     reach = 1.18
     mesh += _lines(np.stack([-reach * np.eye(3), reach * np.eye(3)], axis=1), 0.006, _OUTLINE)
     names = 1.1 * reach * np.eye(3)
     camera = camera_for(np.concatenate([mesh.vertices, names]), view)
-    draw_mesh(axes, mesh, camera, pixels=pixels, fade=0.1, triad=False)
+    image = draw_mesh(axes, mesh, camera, pixels=pixels, fade=0.1, triad=False)
     for name, tip in zip("xyz", camera.project(names), strict=True):
+        row, column = ((1 - tip[1]) / 2 * pixels, (1 + tip[0]) / 2 * pixels)
+        if tip[2] < 0 and image[int(row), int(column), 3] > 0:
+            continue  # hidden behind the surface
         axes.text(tip[0], tip[1], name, ha="center", va="center", fontsize=11, color="#59616e", clip_on=False)
     return scale, symbol
+
+
+def plot_solid(
+    solid: TriangleMesh, *, view: View = "corner", title: str = "", size: float = 6.0, pixels: int = 900
+) -> Figure:
+    """Shaded picture of a solid, such as the union of struts that goes to the printer; options as in `plot_lattice`."""
+    figure, axes = _figure(size)
+    draw_solid(axes, solid, view=view, pixels=pixels)
+    axes.set_title(title, fontsize=11, color="#333a45")
+    return figure
+
+
+def draw_solid(
+    axes: Axes, solid: TriangleMesh, *, view: View = "corner", triad: bool = True, pixels: int = 900
+) -> None:
+    """The picture of `plot_solid` in axes of a figure that you made."""
+    mesh = solid_mesh(solid, SOLID)
+    draw_mesh(axes, mesh, camera_for(mesh.vertices, view), pixels=pixels, triad=triad)
 
 
 def plot_polar_cuts(
@@ -171,23 +207,26 @@ def save_png(lattice: StrutLattice, path: str | os.PathLike[str], *, dpi: int = 
 
 def draw_mesh(
     axes: Axes, mesh: DrawnMesh, camera: Camera, *, pixels: int = 900, fade: float = 0.25, triad: bool = True
-) -> None:
-    """Rendered triangles in matplotlib axes that span -1..1, with a triad of coordinate axes in the lower left."""
-    axes.imshow(render(mesh, camera, pixels=pixels, fade=fade), extent=(-1, 1, -1, 1), interpolation="antialiased")
+) -> np.ndarray:
+    """Rendered triangles in matplotlib axes that span -1..1, with a triad of coordinate axes in the lower left.
+
+    Returns the picture (pixels, pixels, 4).
+    """
+    image = render(mesh, camera, pixels=pixels, fade=fade)
+    axes.imshow(image, extent=(-1, 1, -1, 1), interpolation="antialiased")
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set_xlim(-1, 1)
     axes.set_ylim(-1, 1)
-    if not triad:
-        return
     origin, length = np.array([-0.86, -0.86]), 0.13
     for name, tip in zip("xyz", camera.axes[:2].T, strict=True):
-        if np.hypot(*tip) < 0.05:
+        if not triad or np.hypot(*tip) < 0.05:
             continue
         end, label = ((x, y) for x, y in (origin + length * tip, origin + 1.3 * length * tip))
         arrow = {"arrowstyle": "-|>", "color": "#59616e", "linewidth": 1.2}
         axes.annotate("", end, (origin[0], origin[1]), arrowprops=arrow)
         axes.text(label[0], label[1], name, ha="center", va="center", fontsize=9, color="#59616e")
+    return image
 
 
 def strut_colours(lattice: StrutLattice) -> np.ndarray:
