@@ -139,7 +139,9 @@ def test_generate_split_and_convert(run: Run) -> None:
 
 def test_generate_on_a_dask_cluster(run: Run) -> None:
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None, silence_logs=50) as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, processes=False, dashboard_address=None, silence_logs=50, local_directory="scratch"
+    ) as cluster:
         run("generate", "--count", 12, "--out", "there", "--dask", cluster.scheduler_address, "--kind", "named")
     run("generate", "--count", 12, "--out", "here", "--kind", "named")
     (there,), (here,) = (list(Path(name).glob("*.parquet")) for name in ("there", "here"))

@@ -219,15 +219,16 @@ def show(
 ) -> None:
     """Draw a lattice; without --png or --html its page opens in the browser."""
     from polyad.cli.lattice_inputs import one_lattice
-    from polyad.materials.lattice import view
+    from polyad.materials.lattice.view import save_png
+    from polyad.materials.lattice.view import show as write_page
 
     record = one_lattice(lattice, density=density)
     if png is not None:
-        view.save_png(record.lattice, png, cells=cells, title=record.name)
+        save_png(record.lattice, png, cells=cells, title=record.name)
         typer.echo(f"wrote {png}")
     if html is not None or png is None:
         opens = html is None
-        path = view.show(record.lattice, html, cells=cells, title=record.name, open_browser=opens)
+        path = write_page(record.lattice, html, cells=cells, title=record.name, open_browser=opens)
         typer.echo(f"wrote {path}")
 
 
@@ -248,15 +249,16 @@ def export(
 
     from polyad.cli.lattice_inputs import one_lattice
     from polyad.cli.progress import progress_bar
-    from polyad.materials.lattice import save, solid
+    from polyad.materials.lattice import save
     from polyad.materials.lattice.block import in_millimetres
+    from polyad.materials.lattice.solid import export as write_solid
 
     record = one_lattice(lattice, density=density)
     if out.suffix.lower() == ".inp":
         save(replace(record, lattice=in_millimetres(record.lattice, cell_mm).tile(counts)), out)
     else:
         with progress_bar("Joining struts", unit="solids") as advance:
-            solid.export(
+            write_solid(
                 record.lattice,
                 out,
                 counts=counts,

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,8 @@ def read_objective(words: Sequence[str], target: Tensor | None) -> Objective:
 
 
 def _term(text: str, target: Tensor | None) -> Objective:
-    from polyad.materials.lattice import design as designs
+    # by its full name: the package also exports the function of that name
+    designs = import_module("polyad.materials.lattice.design")
 
     found = _TERM.match(text)
     if found is None:

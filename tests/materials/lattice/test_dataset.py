@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -136,7 +137,13 @@ def test_two_dask_workers_write_the_same_bytes(made: Path, tmp_path: Path) -> No
     from polyad.executors import dask_executor
 
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=50,
+            local_directory=tmp_path / "scratch",
+        ) as cluster,
         dask_executor(cluster.scheduler_address) as (executor, threads),
     ):
         assert threads == 2
@@ -272,20 +279,33 @@ def test_the_folder_belongs_to_one_run(made: Path) -> None:
 
 
 def test_full_disk_leaves_whole_files(made: Path, tmp_path: Path) -> None:
-    """The kernel refuses to let a file grow beyond 8 kB: the manifest fits, a shard does not."""
+    """The manifest fits, a shard does not."""
     folder = tmp_path / "full"
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    work = prepared_processes().Process(target=trial_nets.run_on_full_disk, args=(folder, RECIPE, 8192, theirs))
-    work.start()
-    theirs.close()
-    message = ours.recv()
-    work.join()
+    message = error_on_full_disk(generate, folder, RECIPE)
     assert "parquet: cannot be written" in message
     assert "free some space" in message
     assert list(contents(folder)) == ["manifest.json"]
     assert hidden(folder) == []
     generate(folder, RECIPE)
     assert contents(folder) == contents(made)
+
+
+def error_on_full_disk(function: Callable, *arguments: object) -> str:
+    """Text of the error that a function ends with where no file can grow beyond 8 kB."""
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    work = prepared_processes().Process(target=trial_nets.on_full_disk, args=(function, arguments, 8192, theirs))
+    work.start()
+    theirs.close()
+    message = ours.recv()
+    work.join()
+    return message
+
+
+def test_full_disk_leaves_no_part_of_a_split(made: Path, tmp_path: Path) -> None:
+    message = error_on_full_disk(split_dataset, made, tmp_path / "parts")
+    assert ".parquet: cannot be written" in message
+    assert "free some space" in message
+    assert list((tmp_path / "parts").iterdir()) == []
 
 
 @pytest.mark.parametrize(

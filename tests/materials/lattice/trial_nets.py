@@ -40,11 +40,11 @@ def run(folder, recipe: Recipe, pause: float):
     generate(folder, recipe, progress=lambda done, total: time.sleep(pause))
 
 
-def run_on_full_disk(folder, recipe: Recipe, largest_file: int, answer):
-    """Generate where the kernel lets no file grow beyond some bytes, and send the error's text."""
+def on_full_disk(function, arguments, largest_file: int, answer):
+    """Call a function where the kernel lets no file grow beyond some bytes, and send the text of its InputError."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     try:
-        generate(folder, recipe)
+        function(*arguments)
     except InputError as error:
         answer.send(str(error))
