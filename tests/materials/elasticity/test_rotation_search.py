@@ -81,5 +81,8 @@ def test_minimum_of_a_rank_one_tensor_is_where_it_must_be():
 def test_local_minima_come_first():
     values = torch.tensor([[3.0, 1.0, 2.0, 0.0, 0.5, 4.0, 3.5, 6.0]])
     neighbours = torch.tensor([[(i - 1) % 8, (i + 1) % 8] for i in range(8)])
-    assert search.best_local_minima(values, neighbours, 4).tolist() == [[3, 1, 6, 4]]
-    assert search.best_local_minima(values, neighbours, 20).shape == (1, 8)
+    index, worth = search.best_local_minima(values, neighbours, 4)
+    assert index.tolist() == [[3, 1, 6, 4]]
+    assert worth.tolist() == [[True, True, True, False]]
+    index, worth = search.best_local_minima(values, neighbours, 20)
+    assert index.shape == worth.shape == (1, 8)

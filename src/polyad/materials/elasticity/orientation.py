@@ -37,8 +37,8 @@ from polyad.materials.elasticity.point_groups import (
 )
 from polyad.materials.elasticity.rotation_search import (
     best_local_minima,
+    global_minimum,
     implicit_turn,
-    minimise_over_rotations,
     sum_of_squares,
 )
 from polyad.materials.elasticity.symmetry import Metric, flat_distance, from_metric, project_flat, to_metric
@@ -115,25 +115,22 @@ def _best_axes(flat: Tensor, symmetry: Symmetry, starts: int) -> Tensor:
     unit = anisotropic / size.clamp_min(torch.finfo(flat.dtype).tiny)
     objective = sum_of_squares(_complement(symmetry).to(flat), axis=2 if symmetry in _AXIAL else None)
     with torch.no_grad():
-        grid, chosen = _grid_minima(unit, symmetry, starts)
-        count = chosen.shape[1]
-        repeated = unit.repeat_interleave(count, dim=0)
-        axes, residual = minimise_over_rotations(repeated, grid[chosen.flatten()], objective)
-        best = residual.reshape(-1, count).argmin(dim=1)
-        axes = axes.reshape(-1, count, 3, 3)[torch.arange(len(flat), device=flat.device), best]
+        axes = global_minimum(unit, *_grid_minima(unit, symmetry, starts), objective)
     return implicit_turn(unit, axes, objective) if flat.requires_grad else axes
 
 
 def _grid_minima(unit: Tensor, symmetry: Symmetry, starts: int) -> tuple[Tensor, Tensor]:
-    """The grid of the class, and for each tensor the indices of its lowest local minima there."""
+    """For each tensor the grid rotations of its lowest local minima, and which of them are worth a search."""
     grid, neighbours, features = (entry.to(unit.device) for entry in _grid(symmetry))
     vectors = mandel_to_vector(unit)
     rows = features.flatten(0, 1).T
-    chosen = []
+    index, worth = [], []
     for part in vectors.split(max(1, _CHUNK // rows.shape[1])):
         kept = (part @ rows).unflatten(-1, features.shape[:2]).square().sum(-1)
-        chosen.append(best_local_minima(-kept, neighbours, starts))
-    return grid, torch.cat(chosen)
+        lowest = best_local_minima(-kept, neighbours, starts)
+        index.append(lowest[0])
+        worth.append(lowest[1])
+    return grid[torch.cat(index)], torch.cat(worth)
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.tensors.notation import mandel_to_vector, rotate_mandel, rotation_mandel, vector_to_mandel
@@ -92,6 +92,63 @@ def minimise_over_rotations(
     steps: int = 100,
 ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n"]]:
     """Local minimum of the objective near each start: axes and value. A step below `tolerance` radians ends it."""
+    parts = [
+        _minimise(part, start, objective, tolerance, steps)
+        for part, start in zip(tensors.split(_CHUNK), rotations.split(_CHUNK), strict=True)
+    ]
+    axes, values = zip(*parts, strict=True)
+    return torch.cat(axes), torch.cat(values)
+
+
+def implicit_turn(
+    tensors: Float[Tensor, "n 6 6"], rotations: Float[Tensor, "n 3 3"], objective: RotationObjective
+) -> Float[Tensor, "n 3 3"]:
+    """The minimising axes as a differentiable function of the tensors (implicit function theorem), unchanged in value.
+
+    One Newton step from the minimum: its length is zero, its derivative -H^-1 d(gradient)/d(tensor) is that of the
+    minimiser.
+    """
+    _, gradient, hessian = _expand(tensors, rotations, objective, _derivative_table(objective.features))
+    inverse = torch.linalg.pinv(hessian.detach(), rtol=1e-8, hermitian=True)
+    return rotations @ rotation_from_vector(-(inverse @ gradient[..., None]).squeeze(-1))
+
+
+def best_local_minima(
+    values: Float[Tensor, "n grid"], neighbours: Int[Tensor, "grid k"], count: int
+) -> tuple[Int[Tensor, "n starts"], Bool[Tensor, "n starts"]]:
+    """Indices of the `count` lowest grid points, local minima (no lower neighbour) first; and which deserve a search.
+
+    The local minima do, and always the lowest point.
+    """
+    minimal = values <= values[:, neighbours].amin(dim=-1)
+    spread = values.amax(dim=-1, keepdim=True) - values.amin(dim=-1, keepdim=True) + 1.0
+    ranked = torch.where(minimal, values, values + spread)
+    index = ranked.topk(min(count, values.shape[-1]), largest=False).indices
+    worth = minimal.gather(1, index)
+    worth[:, :1] = True
+    return index, worth
+
+
+@torch.no_grad()
+def global_minimum(
+    tensors: Float[Tensor, "n 6 6"],
+    starts: Float[Tensor, "n starts 3 3"],
+    worth: Bool[Tensor, "n starts"],
+    objective: RotationObjective,
+) -> Float[Tensor, "n 3 3"]:
+    """Axes of the lowest minimum reached from the starts that are `worth` it (at least one for each tensor)."""
+    owner, slot = worth.nonzero(as_tuple=True)
+    axes, value = minimise_over_rotations(tensors[owner], starts[owner, slot], objective)
+    table = torch.full(worth.shape, torch.inf, dtype=value.dtype, device=value.device)
+    table[owner, slot] = value
+    result = torch.zeros_like(starts)
+    result[owner, slot] = axes
+    return result[torch.arange(len(table), device=table.device), table.argmin(dim=1)]
+
+
+def _minimise(
+    tensors: Tensor, rotations: Tensor, objective: RotationObjective, tolerance: float, steps: int
+) -> tuple[Tensor, Tensor]:
     table = _derivative_table(objective.features)
     rotations = rotations.clone()
     value, gradient, hessian = _expand(tensors, rotations, objective, table)
@@ -112,29 +169,6 @@ def minimise_over_rotations(
         if not len(active):
             break
     return rotations, value
-
-
-def implicit_turn(
-    tensors: Float[Tensor, "n 6 6"], rotations: Float[Tensor, "n 3 3"], objective: RotationObjective
-) -> Float[Tensor, "n 3 3"]:
-    """The minimising axes as a differentiable function of the tensors (implicit function theorem), unchanged in value.
-
-    One Newton step from the minimum: its length is zero, its derivative -H^-1 d(gradient)/d(tensor) is that of the
-    minimiser.
-    """
-    _, gradient, hessian = _expand(tensors, rotations, objective, _derivative_table(objective.features))
-    inverse = torch.linalg.pinv(hessian.detach(), rtol=1e-8, hermitian=True)
-    return rotations @ rotation_from_vector(-(inverse @ gradient[..., None]).squeeze(-1))
-
-
-def best_local_minima(
-    values: Float[Tensor, "n grid"], neighbours: Int[Tensor, "grid k"], count: int
-) -> Int[Tensor, "n count"]:
-    """Indices of the `count` lowest grid points, local minima (no lower neighbour) before all others."""
-    lowest = values[:, neighbours].amin(dim=-1)
-    spread = values.amax(dim=-1, keepdim=True) - values.amin(dim=-1, keepdim=True) + 1.0
-    ranked = torch.where(values <= lowest, values, values + spread)
-    return ranked.topk(min(count, values.shape[-1]), largest=False).indices
 
 
 def _expand(
@@ -163,6 +197,7 @@ def _newton_step(gradient: Tensor, hessian: Tensor, damping: Tensor) -> Tensor:
 
 
 _FLAT = 1e-11  # curvature below this share of the largest is rounding: a rotation that does not matter
+_CHUNK = 1 << 15  # searches at once: bounds the memory, about 10 kB each
 _PACKED = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 
 
