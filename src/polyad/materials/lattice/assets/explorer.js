@@ -100,7 +100,7 @@ globalThis.Polyad = globalThis.Polyad ?? {};
         const bound = key === "poisson" ? NaN : at(`${key}_bound`), voigt = key === "poisson" ? NaN : at(`${key}_voigt_bound`);
         const share = at(`${key}_hill`) / bound, line = el("tr", {}, head(name));
         for (const average of ["voigt", "hill", "reuss"]) line.append(cell(format(at(`${key}_${average}`))));
-        const ratio = cell(Number.isNaN(share) ? "–" : `${format(100 * share, 3)} %`);
+        const ratio = cell(percent(share));
         if (share > 1) ratio.className = "warn";
         line.append(cell(format(bound)), cell(format(voigt)), ratio);
         return line;
@@ -109,9 +109,10 @@ globalThis.Polyad = globalThis.Polyad ?? {};
       const extreme = this.report.extreme.subarray(6 * this.index, 6 * this.index + 6), where = (k) => `along [${[...extreme.subarray(3 * k, 3 * k + 3)].map((x) => (Math.abs(x) < 0.005 ? 0 : x).toFixed(2)).join(", ")}]`;
       const exists = !Number.isNaN(at("young_min"));
       directions.push(["least E", at("young_min"), exists ? where(0) : ""], ["greatest E", at("young_max"), exists ? where(1) : ""]);
-      parts.directional.replaceChildren(...directions.map(([name, value, note]) => el("tr", {}, head(name), cell(format(value)), cell(`${format((100 * value) / at("young_voigt_bound"), 3)} %`), el("td", {className: "note", textContent: note}))));
+      parts.directional.replaceChildren(...directions.map(([name, value, note]) => el("tr", {}, head(name), cell(format(value)), cell(percent(value / at("young_voigt_bound"))), el("td", {className: "note", textContent: note}))));
+      const range = (key) => (exists ? `${format(at(`${key}_min`))} … ${format(at(`${key}_max`))}` : "–");
       const others = [
-        ["shear modulus G", `${format(at("shear_min"))} … ${format(at("shear_max"))}`], ["Poisson’s ratio ν", `${format(at("poisson_min"))} … ${format(at("poisson_max"))}`],
+        ["shear modulus G", range("shear")], ["Poisson’s ratio ν", range("poisson")],
         ["universal anisotropy Aᵁ", format(at("universal"))], ["log-Euclidean anisotropy Aᴸ", format(at("log_euclidean"))],
         ["Zener ratio (cubic only)", format(at("zener"))], ["closest symmetry (within 1 %)", this.report.symmetry[this.index]],
       ];
@@ -141,6 +142,10 @@ globalThis.Polyad = globalThis.Polyad ?? {};
         return el("tr", {}, head(name), el("td", {className: "meter"}, Object.assign(el("span", {ariaLabel: ""}), {style: `width:${width.toFixed(2)}%`})), el("td", {textContent: distance < 5e-6 ? "0 %" : `${format(100 * distance, 3)} %`}));
       }));
     }
+  }
+
+  function percent(share) {
+    return Number.isNaN(share) ? "–" : `${format(100 * share, 3)} %`;
   }
 
   function head(text) {
