@@ -171,6 +171,7 @@ def _records(lines: TextLines, crystal: _Crystal, densities: Sequence[float], pr
     net = expand_net(group, crystal.cell, np.array(crystal.sites), ends)
     name = crystal.name or lines.name
     bare = Net(net.cell, net.positions, net.edge_index, net.edge_shift, np.ones(net.edge_index.shape[1]))
+    notes = _disagreements(crystal, net)
     return [
         LatticeRecord(
             name=name,
@@ -178,7 +179,7 @@ def _records(lines: TextLines, crystal: _Crystal, densities: Sequence[float], pr
             density=density,
             source=lines.name,
             metadata={"space_group": group.symbol},
-            notes=_disagreements(crystal, net),
+            notes=notes,
         )
         for density in densities
     ]
