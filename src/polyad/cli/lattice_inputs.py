@@ -25,7 +25,7 @@ LATTICES_HELP = "Files (.lat, .cgd, .inp, .json, .parquet, zip, CIF, ...), folde
 
 _TERM = re.compile(r"^(?:(?P<weight>[-+.\deE]+)\s*\*\s*)?(?P<kind>[a-z]+)(?::(?P<along>[^=]+))?(?:=(?P<goal>.+))?$")
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
-OBJECTIVES = "isotropic, match, stiff:z, stiff:1,1,0=0.01, uniaxial:z, poisson, poisson=-0.3, bulk, shear"
+OBJECTIVES = "isotropy, match, stiff:z, stiff:1,1,0=0.01, uniaxial:z, poisson, poisson=-0.3, bulk, shear"
 
 
 def numbers(words: Sequence[str] | None, what: str, default: Sequence[float]) -> list[float]:
@@ -101,7 +101,7 @@ def read_design(word: str) -> Design | None:
 
 
 def read_objective(words: Sequence[str], target: Tensor | None) -> Objective:
-    """The weighted sum of terms such as "isotropic", "0.1*stiff:z" or "poisson=-0.3".
+    """The weighted sum of terms such as "isotropy", "0.1*stiff:z" or "poisson=-0.3".
 
     Raises:
         InputError: an unknown term.
@@ -128,7 +128,7 @@ def _term(text: str, target: Tensor | None) -> Objective:
     options: dict[str, Any] = {} if goal is None else {"goal": goal}
     directions = None if along is None else [_direction(text, part) for part in along.split(";")]
     objective: Objective
-    if kind == "isotropic":
+    if kind in ("isotropy", "isotropic"):
         objective = designs.Isotropy()
     elif kind == "match":
         if target is None:
