@@ -52,6 +52,16 @@ def test_design_matches_a_target_from_a_file(run: Run) -> None:
     torch.testing.assert_close(design.stiffness, target, rtol=1e-4, atol=1e-7)
 
 
+def test_a_design_that_breaks_a_constraint_is_refused_and_not_written(run: Run) -> None:
+    """At this density the struts are thinner than what prints, wherever the nodes are."""
+    words = ["bcc_sc", "--objective", "isotropy", "--density", 0.01, "--minimum-diameter", 0.4, "--cell-mm", 8]
+    error = run("design", *words, code=2)
+    assert error.startswith("polyad: error: ")
+    assert error.count("\n") == 1
+    assert "radius bounds" in error
+    assert list(Path().iterdir()) == []
+
+
 def test_objectives_are_understood() -> None:
     stiffness = isotropic(torch.tensor(3.0).double(), torch.tensor(0.25).double())
     z = torch.tensor([0.0, 0.0, 1.0]).double()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -61,7 +62,11 @@ def run_design(
     frame: dict[str, Any],
     outputs: Outputs,
 ) -> None:
-    """Design, print target and reached values, write the files; see `polyad lattice design --help`."""
+    """Design, print target and reached values, write the files; see `polyad lattice design --help`.
+
+    Raises:
+        ConvergenceError: no design keeps all constraints; nothing is written.
+    """
     from polyad.executors import local_executor
     from polyad.materials.lattice.design import design
 
@@ -81,17 +86,20 @@ def run_design(
             search = search | {"progress": advance}
         else:
             search = search | {"callback": lambda step: advance(step.iteration, steps)}
-        result = design(
-            record.lattice,
-            wish,
-            density=record.density if density is None else density,
-            constraints=constraints,
-            vary=parts,
-            symmetry=symmetry,
-            frame=frame,
-            **search,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "design is not feasible")  # said below, as the error
+            result = design(
+                record.lattice,
+                wish,
+                density=record.density if density is None else density,
+                constraints=constraints,
+                vary=parts,
+                symmetry=symmetry,
+                frame=frame,
+                **search,
+            )
     _print_design(result)
+    result.require_feasible()
     _write(result, outputs, limits.cell_mm)
 
 
@@ -130,7 +138,7 @@ def _print_design(result: Design) -> None:
     rows.append(["relative density", number(result.density, 9), number(result.density, 9)])
     rows.append(["objective", number(float(result.history.objective[0]), 6), number(result.objective, 6)])
     print_table(["quantity (E_s = 1)", "start", "reached"], rows)
-    kept = "all constraints kept" if result.feasible else result.complaint
+    kept = "all constraints kept" if result.feasible else "not feasible"
     typer.echo(f"{result.iterations} iterations ({result.reason}); {kept}")
 
 
