@@ -19,7 +19,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -118,7 +118,7 @@ class MatchTarget(Objective):
     """
 
     target: Any
-    metric: Literal["frobenius", "log_euclidean"] = "frobenius"
+    metric: str = "frobenius"
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS[:2]:
@@ -162,7 +162,7 @@ class Isotropy(Objective):
             universal anisotropy A_U >= 0, which is quadratic near isotropy too).
     """
 
-    metric: Literal["frobenius", "log_euclidean", "universal"] = "frobenius"
+    metric: str = "frobenius"
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:

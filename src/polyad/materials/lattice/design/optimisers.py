@@ -109,6 +109,8 @@ def minimise(
 
     def accept(z: np.ndarray, *_: Any) -> None:
         nonlocal reached
+        if problem.evaluate(z).failure is not None:  # a line search that gave up
+            return
         reached = np.array(z, dtype=np.float64)
         on_step(reached)
 
@@ -171,7 +173,8 @@ def _slsqp(
         )
         reason = str(result.message)
         # a failed line search or an inconsistent linearisation is often cured by a fresh Hessian
-        if result.status in (0, 9) or left <= 0 or before == left:
+        sound = result.status in (0, 9) and functions.problem.evaluate(result.x).failure is None
+        if sound or left <= 0 or before == left:
             break
     return _REASONS.get(reason, reason)
 
@@ -200,7 +203,8 @@ def _trust_constr(
         callback=moved,
         options={
             "maxiter": iterations,
-            "gtol": max(tolerance, 1e-12) ** 0.5 * functions.scale,
+            # with constraints the gradient of a barrier problem can vanish long before the barrier does
+            "gtol": 1e-13 if functions.count else max(tolerance, 1e-12) ** 0.5 * functions.scale,
             "xtol": 1e-10,
             "barrier_tol": 1e-9,
             "initial_tr_radius": FIRST_STEP,

@@ -76,6 +76,7 @@ class Problem:
         self._shape = [x.bind(variables.start, bound_to) for x in constraints if not isinstance(x, AtMost)]
         self._stiffness = [x for x in constraints if isinstance(x, AtMost)]
         self._kept: OrderedDict[bytes, Evaluation] = OrderedDict()
+        self._last_tangent: tuple[bytes, Geometry] | None = None
 
     def evaluate(self, variables: np.ndarray) -> Evaluation:
         """Everything at one point; a point without a lattice is a value with its `failure`, not an exception."""
@@ -108,23 +109,29 @@ class Problem:
         return None if residuals is None else residuals.numpy()
 
     def residual_jacobian(self, variables: np.ndarray) -> np.ndarray:
-        """(residuals, variables): one backward pass for each of the 21 independent moduli, then the chain rule."""
+        """(residuals, variables): the chain rule through the 21 independent moduli, all differentiated in one batch."""
         found = self.evaluate(variables)
         assert found.stiffness is not None
-        moduli = mandel_to_vector(found.stiffness)
-        slopes = np.stack([_derivative(modulus, found.variables) for modulus in moduli])
-        leaf = moduli.detach().requires_grad_()
-        residuals = self.objective.residuals(vector_to_mandel(leaf))
+        assert found.geometry is not None
+        slopes = moduli_jacobian(self.variables, found.geometry, self.tangent(variables), self.frame)
+        moduli = mandel_to_vector(found.stiffness.detach()).requires_grad_()
+        residuals = self.objective.residuals(vector_to_mandel(moduli))
         assert residuals is not None
-        outer = [torch.autograd.grad(x, leaf, retain_graph=True)[0].numpy() for x in residuals]
-        return np.stack(outer) @ slopes
+        outer = [torch.autograd.grad(x, moduli, retain_graph=True)[0] for x in residuals]
+        return (torch.stack(outer) @ slopes).numpy()
+
+    def tangent(self, variables: np.ndarray) -> Geometry:
+        """Derivatives of the geometry; the last one is kept."""
+        key = variables.tobytes()
+        if self._last_tangent is None or self._last_tangent[0] != key:
+            self._last_tangent = key, self.variables.tangent(torch.from_numpy(np.array(variables, dtype=np.float64)))
+        return self._last_tangent[1]
 
     def jacobian(self, variables: np.ndarray) -> np.ndarray:
         """(margins, variables) derivative of the margins."""
         found = self.evaluate(variables)
         assert found.geometry is not None
-        tangent = self.variables.tangent(found.variables.detach())
-        rows = [margins.jacobian(found.geometry, tangent).numpy() for margins in self._shape]
+        rows = [margins.jacobian(found.geometry, self.tangent(variables)).numpy() for margins in self._shape]
         rows += [_derivative(margin, found.variables)[None] for margin in found.stiffness_margins]
         return np.concatenate([np.empty((0, len(variables))), *rows])
 
@@ -158,6 +165,28 @@ def stiffness_of(variables: Variables, geometry: Geometry, frame: Mapping[str, A
         variables.start, positions=geometry.positions[None], radius=geometry.radius[None], cell=geometry.cell[None]
     )
     return effective_stiffness(batch, **frame)[0]
+
+
+def moduli_jacobian(
+    variables: Variables, geometry: Geometry, tangent: Geometry, frame: Mapping[str, Any]
+) -> Float[Tensor, "21 variables"]:
+    """Derivatives of the 21 numbers of the stiffness: 21 copies of the cell, one backward pass."""
+    parts = (geometry.positions, geometry.radius, geometry.cell)
+    positions, radius, cell = (x.detach().expand(21, *x.shape).clone().requires_grad_() for x in parts)
+    batch = LatticeBatch.from_geometries(variables.start, positions=positions, radius=radius, cell=cell)
+    frame = {name: _repeated(value) for name, value in frame.items()}
+    moduli = mandel_to_vector(effective_stiffness(batch, **frame)).diagonal().sum()
+    slopes = torch.autograd.grad(moduli, (positions, radius, cell))
+    moved = (tangent.positions, tangent.radius, tangent.cell)
+    return sum(
+        (s.flatten(1) @ m.flatten(1).mT for s, m in zip(slopes, moved, strict=True)),
+        start=torch.zeros(21, variables.count, dtype=torch.float64),
+    )
+
+
+def _repeated(value: Any) -> Any:
+    """A modulus given strut by strut, for 21 copies."""
+    return value.repeat(21) if isinstance(value, Tensor) and value.ndim else value
 
 
 def _derivative(value: Tensor, variables: Tensor) -> np.ndarray:

@@ -151,8 +151,6 @@ class Design:
             plain = {name: row[name] for name in _PLAIN}
             return Design(lattice=lattice, stiffness=_tensor(row["stiffness"]), history=history, starts=starts, **plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"design: a field is missing or malformed ({type(error).__name__}: {error})") from error
 
 

@@ -90,7 +90,8 @@ def find_symmetry(lattice: StrutLattice, *, tolerance: float = 1e-5) -> LatticeS
         tolerance: positions agree within this part of the mean strut length, radii within this part of the largest.
 
     Raises:
-        InputError: a tolerance out of range, or so large that the operations found do not form a group.
+        InputError: a tolerance out of range, or so large that the operations found do not form a group, or that spglib
+            gives up.
     """
     if not 0 < tolerance < 0.1:
         raise InputError(f"tolerance: {tolerance} must lie in (0, 0.1), in mean strut lengths")
@@ -142,9 +143,12 @@ def _crystal_operations(net: Net, tolerance: float, near: float) -> tuple[str, n
     labels = [("node", int(k)) for k in coordination]
     labels += [("strut", int(k)) for k in _radius_classes(net.radius, tolerance)]
     sites, species = _merge_points(points @ inverse, labels, net.cell, near)
-    data = spglib.get_symmetry_dataset((net.cell.tolist(), sites.tolist(), species), symprec=near)
+    try:
+        data = spglib.get_symmetry_dataset((net.cell.tolist(), sites.tolist(), species), symprec=near)
+    except getattr(spglib, "SpglibError", ()) as error:  # older versions return None instead
+        raise InputError(f"lattice: spglib finds no operations ({error}); change the tolerance") from error
     if data is None:
-        return "P1", np.eye(3, dtype=np.int64)[None], np.zeros((1, 3))
+        raise InputError("lattice: spglib finds no operations; change the tolerance")
     return str(data.international), data.rotations.astype(np.int64), data.translations
 
 
