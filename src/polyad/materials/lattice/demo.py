@@ -136,9 +136,14 @@ def run_demo(
             export(lattice, folder / f"design{suffix}", counts=block, cell_size_mm=CELL_MM)
             progress(number + 1, 2)
     with clock("Writing the report", "lattices") as progress:
-        shown = [record for record in named if record.density == DENSITIES[1]]
-        title = "Polyad: named cells and two designs"
-        write_report(folder / "report.html", shown, list(designs.values()), title=title, progress=progress)
+        write_report(
+            folder / "report.html",
+            [record for table in tables for record in table.records()],
+            list(designs.values()),
+            design_names=list(designs),
+            title="Polyad: named cells, generated lattices and two designs",
+            progress=progress,
+        )
     names = ("lattices.parquet", "report.html", "design.json", "design.stl", "design.3mf")
     return Demo(
         files=tuple(folder / name for name in names),

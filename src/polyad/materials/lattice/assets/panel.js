@@ -107,7 +107,7 @@ globalThis.Polyad = globalThis.Polyad ?? {};
     const size = Math.abs(value);
     if (size >= 1e5 || size < 1e-4) {
       const [mantissa, power] = value.toExponential(digits - 1).split("e");
-      return digits === 1 ? `10${raised(power)}` : `${mantissa}·10${raised(power)}`;
+      return digits === 1 && mantissa === "1" ? `10${raised(power)}` : `${mantissa}·10${raised(power)}`;
     }
     return String(Number(value.toPrecision(digits)));
   }
