@@ -8,6 +8,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,7 @@ from polyad.materials.lattice.design import (
     find_symmetry,
     printer_limits,
 )
+from polyad.materials.lattice.design.gauss_newton import constrained_step
 from polyad.materials.lattice.printing import printability
 from polyad.tensors.notation import rotation_mandel
 from tests.materials.lattice.seeds import body_centred_with_cube, random_net, simple_cubic
@@ -179,6 +181,22 @@ def test_history_is_monotone_where_promised(method: str) -> None:
         lattice = start.replace(cell=row["cell"], positions=row["positions"], radius=row["radius"])
         torch.testing.assert_close(effective_stiffness(lattice), row["stiffness"], rtol=1e-9, atol=1e-14)
         assert float(MatchTarget(target).value(row["stiffness"])) == pytest.approx(float(row["objective"]), abs=1e-15)
+
+
+def test_constrained_step_meets_the_optimality_conditions() -> None:
+    generator = np.random.default_rng(0)
+    residuals, slopes = generator.standard_normal(4), generator.standard_normal((4, 6))
+    margins, bends = generator.standard_normal(5) - 0.2, generator.standard_normal((5, 6))
+    step, multipliers = constrained_step(residuals, slopes, 0.3, margins, bends)
+    kept = margins + bends @ step
+    assert kept.min() > -1e-12
+    assert multipliers.min() >= 0
+    assert 0 < (multipliers > 1e-6).sum() < 5
+    np.testing.assert_allclose(multipliers * kept, 0, atol=1e-10)
+    gradient = 2 * slopes.T @ (residuals + slopes @ step) + 2 * 0.3 * step
+    np.testing.assert_allclose(gradient, bends.T @ multipliers, atol=1e-10)
+    contradiction = np.vstack([bends[0], -bends[0]])
+    assert constrained_step(residuals, slopes, 0.3, np.array([-1.0, -1.0]), contradiction)[0] is None
 
 
 def same(first: Design, second: Design) -> bool:

@@ -55,7 +55,9 @@ def test_the_graph_counts_not_the_points() -> None:
     assert found.order == 8  # mmm with axes along the diagonals
 
 
-@pytest.mark.parametrize("name", ["diamond", "srs", "kagome_prism", "reentrant"])
+@pytest.mark.parametrize(
+    "name", ["reentrant", "pyrite", "carbon_nitride", "snub_hexagonal_prism", "truncated_cuboctahedron"]
+)
 def test_stiffness_has_the_symmetry_wherever_the_variables_go(name: str) -> None:
     rotation = random_rotation(3)
     lattice = named_cell(name, primitive=False).rotate(rotation)
@@ -69,8 +71,7 @@ def test_stiffness_has_the_symmetry_wherever_the_variables_go(name: str) -> None
     turn = rotation_mandel(symmetry.rotations)
     assert float((turn @ stiffness @ turn.mT - stiffness).abs().max()) < 1e-10 * float(stiffness.abs().max())
     assert find_symmetry(changed).order >= symmetry.order
-    if variables.count:
-        assert float((changed.positions - lattice.positions).abs().max() + changed.radius.std()) > 1e-4
+    assert float((changed.positions - lattice.positions).abs().max()) > 1e-3
 
 
 def test_free_variables_would_break_it() -> None:
