@@ -21,8 +21,8 @@ from tests.materials.lattice.seeds import kelvin, octet, random_net, simple_cubi
 
 def frame_of(*lattices):
     batch = LatticeBatch.from_lattices(lattices)
-    lengths = torch.linalg.vector_norm(batch.edge_vectors, dim=-1)
-    return assemble(batch, strut_stiffness(lengths, batch.radius))
+    vectors = batch.edge_vectors
+    return assemble(batch, vectors, strut_stiffness(vectors.norm(dim=-1), batch.radius))
 
 
 def stiffness_matrix(lattice):

@@ -65,8 +65,10 @@ class FrameArrays(NamedTuple):
     ground_rotation: np.ndarray
 
 
-def assemble(batch: LatticeBatch, coefficients: Float[Tensor, "edges 4"]) -> tuple[Frame, Int[Tensor, " batch"]]:
-    """The frame of a batch of lattices, and the number of mechanisms of every one (see `homogenize`)."""
+def assemble(
+    batch: LatticeBatch, vectors: Float[Tensor, "edges 3"], coefficients: Float[Tensor, "edges 4"]
+) -> tuple[Frame, Int[Tensor, " batch"]]:
+    """The frame of a batch of lattices with given strut vectors and stiffnesses, and the mechanisms of every one."""
     parts = periodic_components_batched(batch.node_start, batch.edge_start, batch.edge_index, batch.edge_shift)
     device, labels = batch.cell.device, parts.label
     first = torch.full((len(parts),), len(labels), dtype=torch.int64, device=device)
@@ -82,7 +84,7 @@ def assemble(batch: LatticeBatch, coefficients: Float[Tensor, "edges 4"]) -> tup
     total = torch.nn.functional.pad(free.cumsum(0), (1, 0))
     mechanisms = total[parts.component_start[1:]] - total[parts.component_start[:-1]] - 3
     frame = Frame(
-        vectors=batch.edge_vectors.double(),
+        vectors=vectors,
         coefficients=coefficients,
         edge_index=batch.edge_index,
         node_start=batch.node_start,

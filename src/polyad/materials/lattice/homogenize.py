@@ -32,7 +32,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -100,8 +100,8 @@ def effective_stiffness(
 ) -> Float[Tensor, "*batch 6 6"]:
     """The first field of `homogenize`: (6, 6) for a lattice, (batch, 6, 6) for a batch; see there."""
     batch = _as_batch(lattice)
-    coefficients = _coefficients(batch, young_modulus, poisson_ratio, shear, section, joint_length)
-    stiffness, _, _ = _solve(batch, coefficients, method, keep_displacements=False)
+    strut = _Strut(young_modulus, poisson_ratio, shear, section, joint_length)
+    stiffness, _, _ = _solve(batch, strut, method, keep_displacements=False)
     return stiffness[0] if isinstance(lattice, StrutLattice) else stiffness
 
 
@@ -139,9 +139,9 @@ def homogenize(
         NumericalWarning: a lattice is disconnected, or so slender that digits are lost.
     """
     batch = _as_batch(lattice)
-    coefficients = _coefficients(batch, young_modulus, poisson_ratio, shear, section, joint_length)
+    options = _Strut(young_modulus, poisson_ratio, shear, section, joint_length)
     stiffness, mechanisms, displacements = _solve(
-        batch, coefficients, method, keep_displacements=True, tolerance=tolerance, progress=progress
+        batch, options, method, keep_displacements=True, tolerance=tolerance, progress=progress
     )
     strut = (section or Circle()).area(batch.radius) * vector_lengths(batch.edge_vectors)
     density = torch.zeros_like(batch.volume).index_add(0, batch.edge_batch, strut) / batch.volume
@@ -168,28 +168,17 @@ def _as_batch(lattice: StrutLattice | LatticeBatch) -> LatticeBatch:
     return LatticeBatch.from_lattices([lattice]) if isinstance(lattice, StrutLattice) else lattice
 
 
-def _coefficients(
-    batch: LatticeBatch,
-    young_modulus: float | Tensor,
-    poisson_ratio: float | Tensor,
-    shear: bool,
-    section: Section | None,
-    joint_length: float,
-) -> Float[Tensor, "edges 4"]:
-    return strut_stiffness(
-        vector_lengths(batch.edge_vectors.double()),
-        batch.radius.double(),
-        young_modulus=young_modulus,
-        poisson_ratio=poisson_ratio,
-        shear=shear,
-        section=section,
-        joint_length=joint_length,
-    )
+class _Strut(NamedTuple):
+    young_modulus: float | Tensor
+    poisson_ratio: float | Tensor
+    shear: bool
+    section: Section | None
+    joint_length: float
 
 
 def _solve(
     batch: LatticeBatch,
-    coefficients: Float[Tensor, "edges 4"],
+    strut: _Strut,
     method: str,
     *,
     keep_displacements: bool,
@@ -199,7 +188,9 @@ def _solve(
     """Stiffness, mechanisms and (where kept) displacements, in the dtype of the lattices; solved in float64."""
     if method not in METHODS:
         raise InputError(f"method: {method!r} is not one of {', '.join(METHODS)}")
-    frame, mechanisms = assemble(batch, coefficients)
+    vectors = batch.edge_vectors.double()
+    coefficients = strut_stiffness(vector_lengths(vectors), batch.radius.double(), **strut._asdict())
+    frame, mechanisms = assemble(batch, vectors, coefficients)
     if bool((mechanisms > 0).any()):
         worst = int(mechanisms.argmax())
         warnings.warn(
