@@ -3,7 +3,15 @@
 from polyad.tensors.formats.base import Storage, TensorFormat, Truncation
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
 from polyad.tensors.formats.cp import CP, khatri_rao
+from polyad.tensors.formats.hosvd import hooi, hosvd, st_hosvd, tree_svd
+from polyad.tensors.formats.network import TensorNetwork
+from polyad.tensors.formats.randomised import randomised_basis
+from polyad.tensors.formats.subspace import dominant_basis
+from polyad.tensors.formats.tensor_ring import TensorRing
 from polyad.tensors.formats.tensor_train import TensorTrain
+from polyad.tensors.formats.tree import TreeTensorNetwork
+from polyad.tensors.formats.tree_layout import balanced_tree, chain_tree
+from polyad.tensors.formats.tt_svd import tr_svd, tt_svd
 from polyad.tensors.formats.tucker import Tucker
 
 __all__ = [
@@ -11,10 +19,23 @@ __all__ = [
     "ContractionCost",
     "Storage",
     "TensorFormat",
+    "TensorNetwork",
+    "TensorRing",
     "TensorTrain",
+    "TreeTensorNetwork",
     "Truncation",
     "Tucker",
+    "balanced_tree",
+    "chain_tree",
     "contract_network",
     "contraction_cost",
+    "dominant_basis",
+    "hooi",
+    "hosvd",
     "khatri_rao",
+    "randomised_basis",
+    "st_hosvd",
+    "tr_svd",
+    "tree_svd",
+    "tt_svd",
 ]

@@ -229,9 +229,7 @@ def check_chain(cores: tuple[Tensor, ...], what: str) -> None:
     check_arrays(cores, what)
     for k, core in enumerate(cores):
         if core.ndim < 3 or core.ndim != cores[0].ndim or core.shape[:-3] != cores[0].shape[:-3]:
-            raise InputError(
-                f"cores: core {k} has shape {tuple(core.shape)}; all need (*batch, r, n, r')"
-            )
+            raise InputError(f"cores: core {k} has shape {tuple(core.shape)}; all need (*batch, r, n, r')")
         if 0 in core.shape[-3:]:
             raise InputError(f"cores: core {k} of shape {tuple(core.shape)} is empty; sizes and ranks must be >= 1")
         if k and cores[k - 1].shape[-1] != core.shape[-3]:
