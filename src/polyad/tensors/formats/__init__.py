@@ -1,8 +1,10 @@
 """Tensor formats as values, and the algorithms that make, truncate and approximate them."""
 
+from polyad.tensors.formats.als import CPFit, cp_als
 from polyad.tensors.formats.base import Storage, TensorFormat, Truncation
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
 from polyad.tensors.formats.cp import CP, khatri_rao
+from polyad.tensors.formats.cross import CrossApproximation, tt_cross
 from polyad.tensors.formats.hosvd import hooi, hosvd, st_hosvd, tree_svd
 from polyad.tensors.formats.network import TensorNetwork
 from polyad.tensors.formats.randomised import randomised_basis
@@ -16,7 +18,9 @@ from polyad.tensors.formats.tucker import Tucker
 
 __all__ = [
     "CP",
+    "CPFit",
     "ContractionCost",
+    "CrossApproximation",
     "Storage",
     "TensorFormat",
     "TensorNetwork",
@@ -29,6 +33,7 @@ __all__ = [
     "chain_tree",
     "contract_network",
     "contraction_cost",
+    "cp_als",
     "dominant_basis",
     "hooi",
     "hosvd",
@@ -37,5 +42,6 @@ __all__ = [
     "st_hosvd",
     "tr_svd",
     "tree_svd",
+    "tt_cross",
     "tt_svd",
 ]
