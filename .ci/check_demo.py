@@ -222,7 +222,7 @@ def check_folder(folder: Path, *, named_cells: int) -> list[str]:
 
 def count_named_cells() -> int:
     """How many cells Polyad has by name."""
-    from polyad.materials.lattice.named import list_cells
+    from polyad.materials.lattice.nets.named import list_cells
 
     return len(list_cells())
 

@@ -11,8 +11,8 @@ from harness import Benchmark, interleave, run_rows
 
 from polyad.geometry.mesh import TriangleMesh
 from polyad.geometry.struts import strut_union
-from polyad.materials.lattice.block import StrutBlock, strut_block
 from polyad.materials.lattice.cell import StrutLattice
+from polyad.materials.lattice.solids.block import StrutBlock, strut_block
 
 STRUTS, FACETS = 650, 32
 

@@ -26,7 +26,7 @@ from polyad.materials.lattice import (
     named_cell,
     scan,
 )
-from polyad.materials.lattice.elimination import elimination_flops
+from polyad.materials.lattice.frames.elimination import elimination_flops
 
 DATA = Path(os.environ.get("POLYAD_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")) / "lattice"
 

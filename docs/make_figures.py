@@ -16,7 +16,7 @@ from polyad.files import atomic_path
 from polyad.materials.elasticity import extrema, universal_anisotropy
 from polyad.materials.lattice import StrutLattice, effective_stiffness
 from polyad.materials.lattice.design import Isotropy, design
-from polyad.materials.lattice.solid import block_solid
+from polyad.materials.lattice.solids.solid import block_solid
 from polyad.materials.lattice.view import draw_lattice, draw_solid, draw_stiffness_surface
 
 FOLDER = Path(__file__).parent / "_static"

@@ -250,8 +250,8 @@ def export(
     from polyad.cli.lattice_inputs import one_lattice
     from polyad.cli.progress import progress_bar
     from polyad.materials.lattice import save
-    from polyad.materials.lattice.block import in_millimetres
-    from polyad.materials.lattice.solid import export as write_solid
+    from polyad.materials.lattice.solids.block import in_millimetres
+    from polyad.materials.lattice.solids.solid import export as write_solid
 
     record = one_lattice(lattice, density=density)
     if out.suffix.lower() == ".inp":
@@ -318,7 +318,7 @@ def _solid(material: str | None, young: float, poisson: float) -> tuple[float, f
     """(Young's modulus, Poisson's ratio, unit)."""
     if material is None:
         return young, poisson, ""
-    from polyad.materials.lattice.printing import material as find_material
+    from polyad.materials.lattice.solids.printing import material as find_material
 
     found = find_material(material)
     return found.young_modulus_gpa, found.poisson_ratio, "GPa"

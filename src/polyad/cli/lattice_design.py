@@ -144,7 +144,7 @@ def _print_design(result: Design) -> None:
 
 def _write(result: Design, outputs: Outputs, cell_mm: float) -> None:
     from polyad.materials.lattice.report import write_report
-    from polyad.materials.lattice.solid import export
+    from polyad.materials.lattice.solids.solid import export
 
     with atomic_write(outputs.design) as handle:
         handle.write(result.to_json().encode())

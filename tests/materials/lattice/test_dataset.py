@@ -42,7 +42,7 @@ from polyad.materials.lattice.dataset import (
 from polyad.materials.lattice.dataset.schema import schema_facts
 from polyad.materials.lattice.io import load, save, scan
 from polyad.materials.lattice.records import LatticeRecord
-from tests.materials.lattice import trial_nets
+from tests.materials.lattice.nets import trial_nets
 from tests.materials.lattice.seeds import octet, random_net
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -196,7 +196,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
 def prepared_processes() -> ForkServerContext:
     """Processes that start with everything imported, so that a kill meets work and not imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.materials.lattice.trial_nets"])
+    context.set_forkserver_preload(["tests.materials.lattice.nets.trial_nets"])
     return context
 
 
@@ -336,7 +336,7 @@ def test_unknown_generator_is_refused_before_anything_is_written(tmp_path: Path,
 
 
 def test_nets_that_cannot_be_thickened_end_in_one_line(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, generator="tests.materials.lattice.trial_nets:draw_impossible", count=3)
+    recipe = replace(RECIPE, generator="tests.materials.lattice.nets.trial_nets:draw_impossible", count=3)
     with pytest.raises(InputError, match=r"net 0: none of 100 nets .* times the length of its strut"):
         generate(tmp_path / "out", recipe)
 

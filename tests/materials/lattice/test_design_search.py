@@ -32,7 +32,7 @@ from polyad.materials.lattice.design import (
     printer_limits,
 )
 from polyad.materials.lattice.design.gauss_newton import constrained_step
-from polyad.materials.lattice.printing import printability
+from polyad.materials.lattice.solids.printing import printability
 from polyad.tensors.notation import rotation_mandel
 from tests.materials.lattice.seeds import body_centred_with_cube, random_net, simple_cubic
 

@@ -26,7 +26,7 @@ from polyad.materials.lattice.design.geometry import geometry_of
 from polyad.materials.lattice.design.problem import Problem
 from polyad.materials.lattice.design.radii import admissible_radii
 from polyad.materials.lattice.design.variables import make_variables
-from polyad.materials.lattice.printing import clearances
+from polyad.materials.lattice.solids.printing import clearances
 from tests.materials.lattice.seeds import random_net
 
 PARTS = ("positions", "radius", "cell")

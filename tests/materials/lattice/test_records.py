@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyad.errors import InputError
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 from polyad.materials.lattice.records import LatticeRecord
 
 

@@ -2,8 +2,6 @@
 
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.compression import SpecimenTest, compress
-from polyad.materials.lattice.conduction import effective_conductivity
 from polyad.materials.lattice.design import (
     AtMost,
     BulkModulus,
@@ -25,26 +23,28 @@ from polyad.materials.lattice.design import (
     pareto_front,
     printer_limits,
 )
-from polyad.materials.lattice.expansion import ThermalExpansion, thermal_expansion
-from polyad.materials.lattice.foams import delaunay_foam, voronoi_foam
-from polyad.materials.lattice.forces import StrutForces, strut_forces
-from polyad.materials.lattice.generators import perturbed, random_lattice
-from polyad.materials.lattice.homogenize import Homogenization, effective_stiffness, homogenize
+from polyad.materials.lattice.frames.sections import Circle, Section, Square, Tube
+from polyad.materials.lattice.homogenization import Homogenization, effective_stiffness, homogenize
 from polyad.materials.lattice.io import from_networkx, from_structure, load, save, scan, to_networkx
-from polyad.materials.lattice.named import cell_info, list_cells, named_cell
-from polyad.materials.lattice.random_nets import random_net
-from polyad.materials.lattice.records import LatticeRecord
-from polyad.materials.lattice.reduction import (
+from polyad.materials.lattice.nets.foams import delaunay_foam, voronoi_foam
+from polyad.materials.lattice.nets.generators import perturbed, random_lattice
+from polyad.materials.lattice.nets.named import cell_info, list_cells, named_cell
+from polyad.materials.lattice.nets.random_nets import random_net
+from polyad.materials.lattice.nets.reduction import (
     drop_duplicate_struts,
     merge_nodes,
     merge_struts,
     primitive,
     split_struts,
 )
-from polyad.materials.lattice.sections import Circle, Section, Square, Tube
-from polyad.materials.lattice.specimen import finite_block
-from polyad.materials.lattice.strength import Strength, buckling_strength, yield_strength
-from polyad.materials.lattice.windows import from_window, to_window
+from polyad.materials.lattice.nets.windows import from_window, to_window
+from polyad.materials.lattice.records import LatticeRecord
+from polyad.materials.lattice.response.compression import SpecimenTest, compress
+from polyad.materials.lattice.response.conduction import effective_conductivity
+from polyad.materials.lattice.response.expansion import ThermalExpansion, thermal_expansion
+from polyad.materials.lattice.response.forces import StrutForces, strut_forces
+from polyad.materials.lattice.response.specimen import finite_block
+from polyad.materials.lattice.response.strength import Strength, buckling_strength, yield_strength
 
 __all__ = [
     "AtMost",

@@ -100,7 +100,7 @@ class StrutLattice:
 
     @property
     def relative_density(self) -> Float[Tensor, ""]:
-        """Beam formula sum pi r^2 L / V; see `polyad.materials.lattice.solid` for the volume of the true shape."""
+        """Beam formula sum pi r^2 L / V; `solids.solid.volume_fraction` gives that of the true shape."""
         return (math.pi * self.radius**2 * self.edge_lengths).sum() / self.volume
 
     @property

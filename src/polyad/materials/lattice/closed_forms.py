@@ -29,8 +29,8 @@ from torch import Tensor
 
 from polyad.materials import elasticity
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.homogenize import effective_stiffness
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.homogenization import effective_stiffness
+from polyad.materials.lattice.nets.named import named_cell
 
 
 @final

@@ -29,11 +29,11 @@ from polyad.materials.lattice.closed_forms import KnownValue, known_values
 from polyad.materials.lattice.dataset import LatticeTable, Recipe, table_writer
 from polyad.materials.lattice.dataset.variants import shard_table
 from polyad.materials.lattice.design import Design, Isotropy, StiffnessAlong, design
-from polyad.materials.lattice.homogenize import effective_stiffness
-from polyad.materials.lattice.named import list_cells, named_cell
+from polyad.materials.lattice.homogenization import effective_stiffness
+from polyad.materials.lattice.nets.named import list_cells, named_cell
 from polyad.materials.lattice.records import LatticeRecord
 from polyad.materials.lattice.report import write_report
-from polyad.materials.lattice.solid import export
+from polyad.materials.lattice.solids.solid import export
 from polyad.materials.lattice.solving import solve_records
 
 DENSITIES = (0.003, 0.01, 0.03, 0.05)

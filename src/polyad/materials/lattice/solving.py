@@ -24,7 +24,7 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.materials import elasticity
 from polyad.materials.lattice.batch import LatticeBatch
-from polyad.materials.lattice.homogenize import homogenize
+from polyad.materials.lattice.homogenization import homogenize
 from polyad.materials.lattice.records import LatticeRecord
 
 _MOST_NODES = 20_000

@@ -13,7 +13,7 @@ from polyad.materials.lattice import effective_stiffness
 from polyad.materials.lattice.io import load, save
 from polyad.materials.lattice.io.abaqus import read_inp, read_job_results
 from polyad.materials.lattice.io.abaqus_writer import write_inp
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 from polyad.materials.lattice.records import LatticeRecord
 
 

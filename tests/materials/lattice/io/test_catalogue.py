@@ -11,7 +11,7 @@ import torch
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.io import load, save, scan
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 from polyad.materials.lattice.records import LatticeRecord
 
 CGD = "CRYSTAL\nNAME {name}\nGROUP {group}\nCELL 1 1 1 90 90 90\nNODE 1 6 0 0 0\nEDGE 0 0 0 1 0 0\nEND\n"

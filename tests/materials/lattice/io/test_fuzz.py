@@ -13,7 +13,7 @@ from polyad.materials.lattice.io import load, scan
 from polyad.materials.lattice.io.abaqus_writer import write_inp
 from polyad.materials.lattice.io.json_format import write_json
 from polyad.materials.lattice.io.lat import write_lat
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 from polyad.materials.lattice.records import LatticeRecord
 
 TOKENS = [

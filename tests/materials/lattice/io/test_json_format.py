@@ -10,8 +10,8 @@ import torch
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice import effective_stiffness
 from polyad.materials.lattice.io import load, save
-from polyad.materials.lattice.named import named_cell
-from polyad.materials.lattice.random_nets import random_net
+from polyad.materials.lattice.nets.named import named_cell
+from polyad.materials.lattice.nets.random_nets import random_net
 from polyad.materials.lattice.records import LatticeRecord
 
 

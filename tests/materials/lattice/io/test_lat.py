@@ -12,7 +12,7 @@ from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice import effective_stiffness
 from polyad.materials.lattice.io import load, save, scan
 from polyad.materials.lattice.io.lat import read_lat, write_lat
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 from polyad.materials.lattice.records import LatticeRecord
 from polyad.tensors.notation import mandel_to_voigt_compliance
 

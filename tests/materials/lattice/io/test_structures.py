@@ -13,7 +13,7 @@ from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice import effective_stiffness
 from polyad.materials.lattice.io import from_networkx, from_structure, load, to_networkx
 from polyad.materials.lattice.io.structures import neighbours
-from polyad.materials.lattice.named import named_cell
+from polyad.materials.lattice.nets.named import named_cell
 
 needs_ase = pytest.mark.skipif(not importlib.util.find_spec("ase"), reason="ase is not installed")
 needs_networkx = pytest.mark.skipif(not importlib.util.find_spec("networkx"), reason="networkx is not installed")

@@ -17,7 +17,7 @@ from typing import Any, final
 
 from polyad import __version__
 from polyad.errors import InputError
-from polyad.materials.lattice.generators import random_lattice
+from polyad.materials.lattice.nets.generators import random_lattice
 from polyad.materials.lattice.records import LatticeRecord
 
 KINDS = ("all", "named", "nets", "foams")

@@ -22,8 +22,8 @@ from polyad.materials.lattice.dataset.arrow import to_arrow
 from polyad.materials.lattice.dataset.recipe import NetGenerator, Recipe, derived_seed
 from polyad.materials.lattice.dataset.schema import schema_with
 from polyad.materials.lattice.dataset.table import LatticeTable
-from polyad.materials.lattice.homogenize import homogenize
-from polyad.materials.lattice.nets import Net, net_of
+from polyad.materials.lattice.homogenization import homogenize
+from polyad.materials.lattice.nets.net import Net, net_of
 from polyad.materials.lattice.records import LatticeRecord
 
 LOWEST = 0.1

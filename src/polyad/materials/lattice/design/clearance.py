@@ -24,8 +24,8 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.contacts import contacts_of
 from polyad.materials.lattice.design.geometry import Geometry, Margins
+from polyad.materials.lattice.nets.contacts import contacts_of
 
 _REACH = 0.25  # watched beyond the gap, in mean strut lengths
 

@@ -32,7 +32,7 @@ from polyad.materials.lattice.design.radii import complete_limits
 from polyad.materials.lattice.design.result import Design
 from polyad.materials.lattice.design.search import design
 from polyad.materials.lattice.design.symmetry import find_symmetry, symmetrise
-from polyad.materials.lattice.sections import Circle
+from polyad.materials.lattice.frames.sections import Circle
 
 _SLACK = 1e-6  # of the front's extent, by which an end may give way in its own objective
 

@@ -23,7 +23,7 @@ from polyad.materials.lattice.design.constraints import AtMost, Constraint
 from polyad.materials.lattice.design.geometry import Geometry
 from polyad.materials.lattice.design.objectives import Objective
 from polyad.materials.lattice.design.variables import Variables
-from polyad.materials.lattice.homogenize import effective_stiffness
+from polyad.materials.lattice.homogenization import effective_stiffness
 from polyad.tensors.notation import mandel_to_vector, vector_to_mandel
 
 _KEPT = 8

@@ -25,7 +25,7 @@ from polyad.materials.lattice.design.constraints import (
 )
 from polyad.materials.lattice.design.geometry import geometry_of
 from polyad.materials.lattice.design.objectives import Objective
-from polyad.materials.lattice.sections import Section
+from polyad.materials.lattice.frames.sections import Section
 
 THINNEST = 0.1
 """Default lower bound of radii, in units of the radius that all struts alike would have at this density."""

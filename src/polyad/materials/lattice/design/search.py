@@ -35,7 +35,7 @@ from polyad.materials.lattice.design.run import FEASIBLE, Run, Step, Task, run_s
 from polyad.materials.lattice.design.symmetry import LatticeSymmetry, find_symmetry, symmetrise
 from polyad.materials.lattice.design.transfer import pack, run_packed
 from polyad.materials.lattice.design.variables import Variables, make_variables
-from polyad.materials.lattice.homogenize import homogenize
+from polyad.materials.lattice.homogenization import homogenize
 
 _FRAME = {"young_modulus", "poisson_ratio", "shear", "section", "joint_length", "method"}
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.nets import Net, net_of
+from polyad.materials.lattice.nets.net import Net, net_of
 
 
 @final

@@ -14,7 +14,7 @@ import torch
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.design.run import Run, Task, run_start
 from polyad.materials.lattice.design.variables import Variables
-from polyad.materials.lattice.nets import Net, net_of
+from polyad.materials.lattice.nets.net import Net, net_of
 
 
 def pack(task: Task) -> dict[str, Any]:

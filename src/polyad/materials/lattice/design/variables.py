@@ -27,7 +27,7 @@ from polyad.errors import InputError
 from polyad.materials.lattice.cell import StrutLattice, edge_vectors
 from polyad.materials.lattice.design.geometry import Geometry
 from polyad.materials.lattice.design.symmetry import LatticeSymmetry
-from polyad.materials.lattice.sections import Circle, Section
+from polyad.materials.lattice.frames.sections import Circle, Section
 
 PARTS = ("positions", "radius", "cell")
 

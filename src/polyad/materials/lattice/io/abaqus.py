@@ -23,9 +23,9 @@ import torch
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.io.text import TextLines
-from polyad.materials.lattice.nets import Net, lattice_of, straighten
+from polyad.materials.lattice.nets.net import Net, lattice_of, straighten
+from polyad.materials.lattice.nets.windows import window_net
 from polyad.materials.lattice.records import LatticeRecord
-from polyad.materials.lattice.windows import window_net
 
 _TOLERANCE = 1e-4
 # load cases in Kelvin-Mandel order: (reference node, degree of freedom) of 11, 22, 33, 23, 13, 12

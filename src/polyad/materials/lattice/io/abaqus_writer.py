@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from polyad.errors import InputError
-from polyad.materials.lattice.nets import coincident_nodes
+from polyad.materials.lattice.nets.net import coincident_nodes
+from polyad.materials.lattice.nets.windows import to_window
 from polyad.materials.lattice.records import LatticeRecord
-from polyad.materials.lattice.windows import to_window
 
 # (reference node, degree of freedom) of the strain component that joins displacement i to lattice vector component j
 _STRAIN = {(0, 0): (1, 1), (1, 1): (1, 2), (2, 2): (1, 3), (0, 1): (2, 1), (0, 2): (2, 2), (1, 2): (2, 3)}

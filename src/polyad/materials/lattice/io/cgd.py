@@ -20,8 +20,8 @@ import numpy as np
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.io.text import TextLines
-from polyad.materials.lattice.nets import Net, lattice_of, with_uniform_radius
-from polyad.materials.lattice.orbits import OrbitNet, cell_from_parameters, expand_net, space_group
+from polyad.materials.lattice.nets.net import Net, lattice_of, with_uniform_radius
+from polyad.materials.lattice.nets.orbits import OrbitNet, cell_from_parameters, expand_net, space_group
 from polyad.materials.lattice.records import LatticeRecord
 
 _SYNONYMS = {"ATOM": "NODE", "BOND": "EDGE", "SPACE_GROUP": "GROUP", "SPACEGROUP": "GROUP", "ID": "NAME"}

@@ -20,7 +20,7 @@ import torch
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.nets import Net, lattice_of, with_uniform_radius
+from polyad.materials.lattice.nets.net import Net, lattice_of, with_uniform_radius
 from polyad.materials.lattice.records import LatticeRecord
 
 FORMAT, VERSION = "polyad-lattices", 1

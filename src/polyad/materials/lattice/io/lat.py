@@ -23,10 +23,10 @@ import torch
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.io.text import TextLines
-from polyad.materials.lattice.nets import Net, coincident_nodes, lattice_of
-from polyad.materials.lattice.orbits import cell_from_parameters
+from polyad.materials.lattice.nets.net import Net, coincident_nodes, lattice_of
+from polyad.materials.lattice.nets.orbits import cell_from_parameters
+from polyad.materials.lattice.nets.windows import to_window, window_net
 from polyad.materials.lattice.records import LatticeRecord
-from polyad.materials.lattice.windows import to_window, window_net
 from polyad.tensors.notation import voigt_compliance_to_mandel
 
 _HEAD = "lattice_transition"

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from polyad.errors import FileFormatError, InputError, MissingDependencyError
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.io.json_format import records_from_graph
-from polyad.materials.lattice.nets import Net, lattice_of, unique_edges, with_uniform_radius
+from polyad.materials.lattice.nets.net import Net, lattice_of, unique_edges, with_uniform_radius
 from polyad.materials.lattice.records import LatticeRecord
 
 if TYPE_CHECKING:

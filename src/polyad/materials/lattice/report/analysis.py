@@ -24,7 +24,7 @@ from polyad.errors import InputError, NumericalWarning
 from polyad.materials import elasticity
 from polyad.materials.lattice.batch import LatticeBatch
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.homogenize import LARGEST_DIRECT, homogenize
+from polyad.materials.lattice.homogenization import LARGEST_DIRECT, homogenize
 from polyad.materials.lattice.records import LatticeRecord
 from polyad.materials.lattice.view.directions import is_stiff
 

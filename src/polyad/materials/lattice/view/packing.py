@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.homogenize import dangling_struts
+from polyad.materials.lattice.homogenization import dangling_struts
 from polyad.materials.lattice.view.block import default_cells, drawing_box, plain_lattice
 
 

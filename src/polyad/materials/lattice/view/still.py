@@ -17,7 +17,7 @@ from polyad.errors import InputError
 from polyad.files import atomic_path
 from polyad.geometry.mesh import TriangleMesh
 from polyad.materials.lattice.cell import StrutLattice
-from polyad.materials.lattice.homogenize import dangling_struts
+from polyad.materials.lattice.homogenization import dangling_struts
 from polyad.materials.lattice.view.block import lattice_block
 from polyad.materials.lattice.view.directions import PLANES, directional_stiffness, polar_cut
 from polyad.materials.lattice.view.meshes import DrawnMesh, block_mesh, cylinders, radial_surface, sphere

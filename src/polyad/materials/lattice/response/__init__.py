@@ -1,0 +1,1 @@
+"""What else a frame answers: strut forces, strength, conduction, thermal expansion, finite specimens."""

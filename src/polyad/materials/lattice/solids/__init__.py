@@ -1,0 +1,1 @@
+"""Lattices as bodies: finite blocks, watertight solids, files for printers, and what a printer can make."""
