@@ -12,7 +12,7 @@ import torch
 
 from polyad.errors import InputError
 from polyad.graphs.periodic import periodic_components
-from polyad.materials.lattice import effective_stiffness
+from polyad.materials.lattice import effective_stiffness, primitive
 from polyad.materials.lattice.io.cgd import read_cgd
 from polyad.materials.lattice.nets.contacts import strut_contacts
 from polyad.materials.lattice.nets.named import cell_info, list_cells, named_cell
@@ -130,6 +130,21 @@ def test_counts_connection_and_clearance(name):
     assert round(abs(float(torch.linalg.det(found.directions[0])))) == 1  # one net, not several interpenetrating
     assert len(strut_contacts(lattice, 0.02 * float(lattice.edge_lengths.min()))) == 0
     assert float(lattice.relative_density) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_no_smaller_cell_describes_the_net(name):
+    lattice = named_cell(name)
+    assert primitive(lattice).num_nodes == lattice.num_nodes
+
+
+def test_truncated_hexagons_have_triangles_and_dodecagons():
+    # edge 1 / (2 + sqrt 3) of the period, corners of 60 and twice 150 degrees in the plane
+    lattice = named_cell("truncated_hexagonal_prism")
+    flat = lattice.edge_vectors[:, 2].abs() < 1e-9
+    assert torch.allclose(lattice.edge_lengths[flat], torch.tensor(1 / (2 + 3**0.5), dtype=torch.float64))
+    in_plane = [angle for angle in angles_of(lattice, 0) if abs(angle - 90) > 1e-6 and angle < 179]
+    assert in_plane == pytest.approx([60, 150, 150])
 
 
 @pytest.mark.parametrize("name", COUNTS)

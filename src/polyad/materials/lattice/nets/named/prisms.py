@@ -86,7 +86,7 @@ CELLS = (
         {"c": 1.0},
         ("kagome", "kag"),
     ),
-    _prism("truncated_hexagonal_prism", "rs", "triangles and dodecagons (3.12.12) stacked along z", "3_12_12"),
+    _prism("truncated_hexagonal_prism", "hr", "triangles and dodecagons (3.12.12) stacked along z", "3_12_12"),
     _prism("rhombitrihexagonal_prism", "hs", "triangles, squares and hexagons (3.4.6.4) stacked along z", "3_4_6_4"),
     _prism("truncated_trihexagonal_prism", "hrs", "squares, hexagons, dodecagons (4.6.12) stacked along z", "4_6_12"),
     NamedCell(
