@@ -2,10 +2,12 @@
 
 from polyad.tensors.formats.als import CPFit, cp_als
 from polyad.tensors.formats.base import Storage, TensorFormat, Truncation
+from polyad.tensors.formats.compress import Candidate, Compression, compress
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
 from polyad.tensors.formats.cp import CP, khatri_rao
 from polyad.tensors.formats.cross import CrossApproximation, tt_cross
 from polyad.tensors.formats.hosvd import hooi, hosvd, st_hosvd, tree_svd
+from polyad.tensors.formats.mode_order import mutual_information, order_modes
 from polyad.tensors.formats.network import TensorNetwork
 from polyad.tensors.formats.randomised import randomised_basis
 from polyad.tensors.formats.subspace import dominant_basis
@@ -19,6 +21,8 @@ from polyad.tensors.formats.tucker import Tucker
 __all__ = [
     "CP",
     "CPFit",
+    "Candidate",
+    "Compression",
     "ContractionCost",
     "CrossApproximation",
     "Storage",
@@ -31,6 +35,7 @@ __all__ = [
     "Tucker",
     "balanced_tree",
     "chain_tree",
+    "compress",
     "contract_network",
     "contraction_cost",
     "cp_als",
@@ -38,6 +43,8 @@ __all__ = [
     "hooi",
     "hosvd",
     "khatri_rao",
+    "mutual_information",
+    "order_modes",
     "randomised_basis",
     "st_hosvd",
     "tr_svd",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from polyad.tensors.formats.cp import CP, khatri_rao
 
 
+@runtime_checkable
 class Target(Protocol):
     """A tensor that ALS can fit."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Self, TypeVar, final
+from typing import Any, Generic, NamedTuple, TypeVar, final
 
 import torch
 from jaxtyping import Int, Num
@@ -79,7 +79,7 @@ class TensorFormat(ABC):
         """The entries at these index tuples, one a row, without any other entry being formed."""
 
     @abstractmethod
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self: F, other: F) -> Num[Tensor, "..."]:
         """sum conj(self) other over all modes, for two tensors of the same format and shape."""
 
     @abstractmethod
@@ -87,31 +87,31 @@ class TensorFormat(ABC):
         """Frobenius norm; accurate also where large terms cancel, unless the format's docstring says otherwise."""
 
     @abstractmethod
-    def add(self, other: Self) -> Self:
+    def add(self: F, other: F) -> F:
         """The sum; ranks add. `round` brings them down."""
 
     @abstractmethod
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self: F, factor: Num[Tensor, "..."] | complex) -> F:
         """The tensor times a number, or times one number a batch entry."""
 
     @abstractmethod
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self: F, other: F) -> F:
         """The entrywise product; ranks multiply."""
 
     @abstractmethod
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self: F, matrix: Num[Tensor, "... rows columns"], mode: int) -> F:
         """Multiply the matrix onto one mode; mode `mode` then has `rows` entries."""
 
     @abstractmethod
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self: F, modes: Sequence[int]) -> F:
         """Remove modes of size one; at least one mode stays."""
 
     @abstractmethod
-    def orthogonalise(self) -> Self:
+    def orthogonalise(self: F) -> F:
         """The same tensor in the canonical form of its format (see there)."""
 
     @abstractmethod
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(self: F, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[F]:
         """The tensor with smaller ranks, and a bound on the error.
 
         Args:
@@ -144,11 +144,11 @@ class TensorFormat(ABC):
             sum(array.numel() * array.element_size() for array in self.arrays),
         )
 
-    def round(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Self:
+    def round(self: F, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> F:
         """`truncate` without the bound: |self - result| <= tolerance |self| when a tolerance alone is given."""
         return self.truncate(tolerance=tolerance, ranks=ranks).value
 
-    def contract(self, vectors: Mapping[int, Num[Tensor, "... size"]]) -> Self | Tensor:
+    def contract(self: F, vectors: Mapping[int, Num[Tensor, "... size"]]) -> F | Tensor:
         """Sum modes against vectors (not conjugated): mode -> vector. All modes contracted leave a plain tensor."""
         if not vectors:
             return self
@@ -160,16 +160,16 @@ class TensorFormat(ABC):
             return result.to_dense().reshape(self.batch_shape)
         return result.squeeze(modes)
 
-    def __add__(self, other: Self) -> Self:
+    def __add__(self: F, other: F) -> F:
         return self.add(other)
 
-    def __sub__(self, other: Self) -> Self:
+    def __sub__(self: F, other: F) -> F:
         return self.add(other.scale(-1.0))
 
-    def __neg__(self) -> Self:
+    def __neg__(self: F) -> F:
         return self.scale(-1.0)
 
-    def __mul__(self, other: Any) -> Self:
+    def __mul__(self: F, other: Any) -> F:
         if isinstance(other, TensorFormat):
             return self.hadamard(other)  # type: ignore[arg-type]
         return self.scale(other)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -65,7 +65,7 @@ class CP(TensorFormat):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         batch_shape: Sequence[int] = (),
-    ) -> Self:
+    ) -> CP:
         """Independent standard normal factors, weights such that entries have variance one."""
         if ranks < 1:
             raise InputError(f"ranks: {ranks} was given; the rank must be at least 1")
@@ -73,7 +73,7 @@ class CP(TensorFormat):
         return cls(torch.full_like(factors[0][..., 0, :], ranks**-0.5), factors)
 
     @classmethod
-    def from_dense(cls, tensor: Num[Tensor, "..."], *, ranks: int, seed: int = 0) -> Self:
+    def from_dense(cls, tensor: Num[Tensor, "..."], *, ranks: int, seed: int = 0) -> CP:
         """The best of several alternating least squares fits (see `cp_als` for its options and history)."""
         from polyad.tensors.formats.als import cp_als
 
@@ -116,7 +116,7 @@ class CP(TensorFormat):
             terms = terms * factor[..., indices[:, mode], :]
         return terms.sum(-1)
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: CP) -> Num[Tensor, "..."]:
         """w^H (A^1H B^1 * ... * A^dH B^d) v."""
         check_same(self, other)
         gram = self.weights.conj()[..., :, None] * other.weights[..., None, :]
@@ -138,17 +138,17 @@ class CP(TensorFormat):
             carry = _triangle(tall.flatten(-3, -2))
         return torch.linalg.vector_norm(carry.sum(-1), dim=-1)
 
-    def add(self, other: Self) -> Self:
+    def add(self, other: CP) -> CP:
         """The sum, of rank R1 + R2."""
         check_same(self, other)
         factors = (torch.cat(pair, dim=-1) for pair in zip(self.factors, other.factors, strict=True))
         return type(self)(torch.cat([self.weights, other.weights], dim=-1), tuple(factors))
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> CP:
         """The tensor times a number, or times one number a batch entry."""
         return type(self)(self.weights * trailing(factor, 1), self.factors)
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: CP) -> CP:
         """The entrywise product, of rank R1 R2."""
         check_same(self, other)
         factors = (
@@ -158,14 +158,14 @@ class CP(TensorFormat):
         weights = (self.weights[..., :, None] * other.weights[..., None, :]).flatten(-2)
         return type(self)(weights, tuple(factors))
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> CP:
         """Multiply the matrix onto one mode."""
         mode = check_matrix(matrix, mode, self.shape)
         factors = list(self.factors)
         factors[mode] = matrix @ factors[mode]
         return type(self)(self.weights, tuple(factors))
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> CP:
         """Remove modes of size one; their numbers go into the weights."""
         gone = check_squeezed(modes, self.shape)
         weights = self.weights
@@ -173,7 +173,7 @@ class CP(TensorFormat):
             weights = weights * self.factors[mode][..., 0, :]
         return type(self)(weights, tuple(f for mode, f in enumerate(self.factors) if mode not in gone))
 
-    def orthogonalise(self) -> Self:
+    def orthogonalise(self) -> CP:
         """Unit columns and real weights >= 0 in descending order; a term that is zero keeps zero columns."""
         weights, factors = self.weights, []
         for factor in self.factors:
@@ -186,7 +186,7 @@ class CP(TensorFormat):
         sorted_factors = (f.gather(-1, order[..., None, :].expand_as(f)) for f in factors)
         return type(self)(size.gather(-1, order).to(self.dtype), tuple(sorted_factors))
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[CP]:
         """Fewer terms, found by alternating least squares on the small core; without a gradient, no batch."""
         from polyad.tensors.formats.cp_rounding import truncate_cp
 

@@ -99,9 +99,7 @@ def tt_cross(
     if pivots is not None:
         first, values = torch.cat([probes, pivots]), torch.cat([wanted, asked(pivots)])
     if not bool(values.any()):
-        raise InputError(
-            f"function: it is zero at all {len(values)} random points; give pivots where it is not"
-        )
+        raise InputError(f"function: it is zero at all {len(values)} random points; give pivots where it is not")
     bonds = Bonds(asked, shape, first[int(values.abs().argmax())], generator, max_rank)
     for pivot in () if pivots is None else pivots:
         bonds.add_point(pivot, 0.0)

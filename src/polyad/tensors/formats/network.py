@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -81,7 +81,7 @@ class TensorNetwork(TensorFormat):
         output: Sequence[Label] | None = None,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
-    ) -> Self:
+    ) -> TensorNetwork:
         """Normal tensors on this graph such that entries have variance one; `sizes` gives the size of every label."""
         unknown = {label for labels in indices for label in labels} - set(sizes)
         if unknown:
@@ -147,7 +147,7 @@ class TensorNetwork(TensorFormat):
             labels.append(names)
         return contract_network(tensors, labels, [sample])
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: TensorNetwork) -> Num[Tensor, "..."]:
         """The two networks contracted over their modes; they may be different graphs."""
         check_same(self, other)
         mine, others = self._renamed("mine"), other._renamed("other")
@@ -166,13 +166,13 @@ class TensorNetwork(TensorFormat):
         )
         return unit.inner(unit).real.clamp_min(0).sqrt() * size
 
-    def add(self, other: Self) -> Self:
-        """The sum on the same graph, block-diagonal along the bonds; the graph must hang together."""
+    def add(self, other: TensorNetwork) -> TensorNetwork:
+        """The sum on the same graph, block-diagonal along the bonds (or, in separate parts, joined by a label)."""
         check_same(self, other)
         if self.indices != other.indices or self.modes != other.modes:
             raise InputError("other: its labels differ; only networks on the same graph can be added")
         if len(self._spanning_tree(0, self.bonds)) != len(self.tensors) - 1:
-            raise InputError("self: parts of the network share no bond, so no sum of its form exists; join them first")
+            return self._add_by_label(other)
         bonds = set(self.bonds)
         tensors = [
             direct_sum(mine, others, [k - len(names) for k, name in enumerate(names) if name in bonds])
@@ -180,11 +180,11 @@ class TensorNetwork(TensorFormat):
         ]
         return type(self)(tuple(tensors), self.indices, self.modes)
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> TensorNetwork:
         """The tensor times a number."""
         return type(self)((self.tensors[0] * factor, *self.tensors[1:]), self.indices, self.modes)
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: TensorNetwork) -> TensorNetwork:
         """The entrywise product: both networks side by side, their modes' labels shared."""
         check_same(self, other)
         return type(self)(
@@ -193,7 +193,7 @@ class TensorNetwork(TensorFormat):
             tuple(("mode", mode) for mode in range(self.order)),
         )
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> TensorNetwork:
         """Multiply the matrix onto one mode; where the mode is a hyperedge, the matrix becomes a tensor of its own."""
         mode = check_matrix(matrix, mode, self.shape)
         label = self.modes[mode]
@@ -208,7 +208,7 @@ class TensorNetwork(TensorFormat):
         indices = (*self.indices, (fresh, label))
         return type(self)((*self.tensors, matrix), indices, tuple(fresh if m == label else m for m in self.modes))
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> TensorNetwork:
         """Remove modes of size one."""
         gone = {self.modes[mode] for mode in check_squeezed(modes, self.shape)}
         tensors, indices = [], []
@@ -218,7 +218,7 @@ class TensorNetwork(TensorFormat):
             indices.append(tuple(kept))
         return type(self)(tuple(tensors), tuple(indices), tuple(m for m in self.modes if m not in gone))
 
-    def orthogonalise(self, center: int = 0) -> Self:
+    def orthogonalise(self, center: int = 0) -> TensorNetwork:
         """Isometries towards tensor `center` along a spanning tree of the plain bonds; hyperedges stay as they are."""
         if not 0 <= center < len(self.tensors):
             raise InputError(f"center: {center} was given, allowed is 0..{len(self.tensors) - 1}")
@@ -231,12 +231,26 @@ class TensorNetwork(TensorFormat):
             tensors[parent] = torch.tensordot(r, tensors[parent], dims=([1], [there])).movedim(0, there)
         return type(self)(tuple(tensors), self.indices, self.modes)
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(
+        self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
+    ) -> Truncation[TensorNetwork]:
         """Bond by bond, in order; hyperedges keep their size. Without a gradient."""
         from polyad.tensors.formats.network_rounding import truncate_network
 
         found = truncate_network(self, tolerance=tolerance, ranks=ranks)
         return Truncation(type(self)(found.value.tensors, self.indices, self.modes), found.error)
+
+    def _add_by_label(self, other: TensorNetwork) -> TensorNetwork:
+        """One more label of size two on every tensor chooses the summand; bonds are padded to the larger of both."""
+        label = self._fresh()
+        tensors = []
+        for mine, others in zip(self.tensors, other.tensors, strict=True):
+            sizes = [max(pair) for pair in zip(mine.shape, others.shape, strict=True)]
+            both = mine.new_zeros((2, *sizes))
+            for place, tensor in enumerate((mine, others)):
+                both[place][tuple(slice(size) for size in tensor.shape)] = tensor
+            tensors.append(both)
+        return type(self)(tuple(tensors), tuple((label, *names) for names in self.indices), self.modes)
 
     def plain_bonds(self) -> tuple[Label, ...]:
         """Summed labels that join exactly two tensors."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -65,7 +65,7 @@ class TensorRing(TensorFormat):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         batch_shape: Sequence[int] = (),
-    ) -> Self:
+    ) -> TensorRing:
         """Normal cores such that entries have variance one."""
         bonds = [ranks] * len(shape) if isinstance(ranks, int) else list(ranks)
         if len(bonds) != len(shape) or min(bonds) < 1:
@@ -79,7 +79,7 @@ class TensorRing(TensorFormat):
     @classmethod
     def from_dense(
         cls, tensor: Num[Tensor, "..."], *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
-    ) -> Self:
+    ) -> TensorRing:
         """TR-SVD (see `tr_svd`)."""
         from polyad.tensors.formats.tt_svd import tr_svd
 
@@ -136,7 +136,7 @@ class TensorRing(TensorFormat):
         assert product is not None  # a ring has at least one core
         return product.diagonal(dim1=-2, dim2=-1).sum(-1)
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: TensorRing) -> Num[Tensor, "..."]:
         """A sweep of transfer matrices that remembers its start: O(d n r^5)."""
         check_same(self, other)
         start, others_start = self.ranks[0], other.ranks[0]
@@ -151,32 +151,32 @@ class TensorRing(TensorFormat):
         """Square root of `inner`; see the class for its accuracy."""
         return self.inner(self).real.clamp_min(0).sqrt()
 
-    def add(self, other: Self) -> Self:
+    def add(self, other: TensorRing) -> TensorRing:
         """The sum, of ranks r_k + s_k."""
         check_same(self, other)
         return type(self)(tuple(direct_sum(*pair, (-3, -1)) for pair in zip(self.cores, other.cores, strict=True)))
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> TensorRing:
         """The tensor times a number, or times one number a batch entry."""
         return type(self)((self.cores[0] * trailing(factor, 3), *self.cores[1:]))
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: TensorRing) -> TensorRing:
         """The entrywise product, of ranks r_k s_k."""
         check_same(self, other)
         return type(self)(tuple(multiply_slices(*pair) for pair in zip(self.cores, other.cores, strict=True)))
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> TensorRing:
         """Multiply the matrix onto one mode."""
         mode = check_matrix(matrix, mode, self.shape)
         cores = list(self.cores)
         cores[mode] = matrix[..., None, :, :] @ cores[mode]
         return type(self)(tuple(cores))
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> TensorRing:
         """Remove modes of size one; their matrices go into a neighbour."""
         return type(self)(tuple(squeeze_chain(self.cores, check_squeezed(modes, self.shape))))
 
-    def orthogonalise(self) -> Self:
+    def orthogonalise(self) -> TensorRing:
         """All cores but the last left-orthogonal (a gauge: a loop has no canonical form)."""
         cores = list(self.cores)
         for k in range(self.order - 1):
@@ -185,7 +185,9 @@ class TensorRing(TensorFormat):
             cores[k + 1] = (r @ cores[k + 1].flatten(-2)).unflatten(-1, cores[k + 1].shape[-2:])
         return type(self)(tuple(cores))
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(
+        self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
+    ) -> Truncation[TensorRing]:
         """Bond by bond with the ring's environment and a measured error (see `TensorNetwork`); without a gradient."""
         found = self.to_network().truncate(tolerance=tolerance, ranks=ranks)
         if self.order == 1:

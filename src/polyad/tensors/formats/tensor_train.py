@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -68,7 +68,7 @@ class TensorTrain(TensorFormat):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         batch_shape: Sequence[int] = (),
-    ) -> Self:
+    ) -> TensorTrain:
         """Normal cores such that entries have variance one; ranks come down to what the shape allows."""
         bonds = [1, *rank_caps(ranks, largest_bonds(shape)), 1]
         cores = (
@@ -80,7 +80,7 @@ class TensorTrain(TensorFormat):
     @classmethod
     def from_dense(
         cls, tensor: Num[Tensor, "..."], *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
-    ) -> Self:
+    ) -> TensorTrain:
         """TT-SVD (see `tt_svd` for the error bound and the randomised variant)."""
         from polyad.tensors.formats.tt_svd import tt_svd
 
@@ -122,7 +122,7 @@ class TensorTrain(TensorFormat):
             row = (row[..., None, :] @ slices)[..., 0, :]
         return row[..., 0]
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: TensorTrain) -> Num[Tensor, "..."]:
         """A sweep of transfer matrices: O(d n r^3)."""
         check_same(self, other)
         carry = torch.ones_like(self.cores[0][..., :1, 0, :1])
@@ -139,7 +139,7 @@ class TensorTrain(TensorFormat):
             carry = torch.linalg.qr(tall).R if tall.shape[-2] > tall.shape[-1] > 1 else tall
         return torch.linalg.vector_norm(carry, dim=(-2, -1))
 
-    def add(self, other: Self) -> Self:
+    def add(self, other: TensorTrain) -> TensorTrain:
         """The sum, of ranks r_k + s_k."""
         check_same(self, other)
         last, cores = self.order - 1, []
@@ -148,27 +148,27 @@ class TensorTrain(TensorFormat):
             cores.append(direct_sum(mine, others, dims))
         return type(self)(tuple(cores))
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> TensorTrain:
         """The tensor times a number, or times one number a batch entry."""
         return type(self)((self.cores[0] * trailing(factor, 3), *self.cores[1:]))
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: TensorTrain) -> TensorTrain:
         """The entrywise product, of ranks r_k s_k."""
         check_same(self, other)
         return type(self)(tuple(multiply_slices(*pair) for pair in zip(self.cores, other.cores, strict=True)))
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> TensorTrain:
         """Multiply the matrix onto one mode."""
         mode = check_matrix(matrix, mode, self.shape)
         cores = list(self.cores)
         cores[mode] = matrix[..., None, :, :] @ cores[mode]
         return type(self)(tuple(cores))
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> TensorTrain:
         """Remove modes of size one; their matrices go into a neighbour."""
         return type(self)(tuple(squeeze_chain(self.cores, check_squeezed(modes, self.shape))))
 
-    def orthogonalise(self, center: int = 0) -> Self:
+    def orthogonalise(self, center: int = 0) -> TensorTrain:
         """All weight in core `center`; the others are isometries towards it."""
         center = check_mode(center, self.order)
         cores = list(self.cores)
@@ -182,7 +182,9 @@ class TensorTrain(TensorFormat):
             cores[k - 1] = cores[k - 1] @ r.mH[..., None, :, :]
         return type(self)(tuple(cores))
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(
+        self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
+    ) -> Truncation[TensorTrain]:
         """Rounding by one sweep; error <= sqrt(d - 1) times the best of these ranks."""
         check_tolerance(tolerance, ranks, self.dtype)
         caps = rank_caps(ranks, self.ranks)

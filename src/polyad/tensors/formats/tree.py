@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -89,7 +89,7 @@ class TreeTensorNetwork(TensorFormat):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         batch_shape: Sequence[int] = (),
-    ) -> Self:
+    ) -> TreeTensorNetwork:
         """Normal tensors such that entries have variance one; ranks come down to what shape and tree allow."""
         nodes = check_tree(tree, len(shape))
         rank = [*rank_caps(ranks, largest_ranks(nodes, shape)), 1]
@@ -112,7 +112,7 @@ class TreeTensorNetwork(TensorFormat):
         tree: Tree,
         tolerance: float | None = None,
         ranks: int | Sequence[int] | None = None,
-    ) -> Self:
+    ) -> TreeTensorNetwork:
         """Hierarchical SVD from the leaves to the root (see `tree_svd`)."""
         from polyad.tensors.formats.hosvd import tree_svd
 
@@ -165,7 +165,7 @@ class TreeTensorNetwork(TensorFormat):
             rows[place] = partial
         return rows[-1][..., 0]
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: TreeTensorNetwork) -> Num[Tensor, "..."]:
         """Gram matrices between the two trees, from the leaves to the root."""
         check_same(self, other)
         self._check_tree(other)
@@ -181,7 +181,7 @@ class TreeTensorNetwork(TensorFormat):
         root = self.orthogonalise().cores[-1]
         return torch.linalg.vector_norm(root.flatten(len(self.batch_shape)), dim=-1)
 
-    def add(self, other: Self) -> Self:
+    def add(self, other: TreeTensorNetwork) -> TreeTensorNetwork:
         """The sum on the same tree; ranks add."""
         check_same(self, other)
         self._check_tree(other)
@@ -192,13 +192,13 @@ class TreeTensorNetwork(TensorFormat):
             cores.append(direct_sum(mine, others, range(batch - mine.ndim, last)))
         return type(self)(self.tree, tuple(factors), tuple(cores))
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> TreeTensorNetwork:
         """The tensor times a number, or times one number a batch entry."""
         root = self.cores[-1]
         scaled = root * trailing(factor, root.ndim - len(self.batch_shape))
         return type(self)(self.tree, self.factors, (*self.cores[:-1], scaled))
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: TreeTensorNetwork) -> TreeTensorNetwork:
         """The entrywise product on the same tree; ranks multiply."""
         check_same(self, other)
         self._check_tree(other)
@@ -210,20 +210,20 @@ class TreeTensorNetwork(TensorFormat):
         cores = (kronecker(*pair, pair[0].ndim - batch) for pair in zip(self.cores, other.cores, strict=True))
         return type(self)(self.tree, tuple(factors), tuple(cores))
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> TreeTensorNetwork:
         """Multiply the matrix onto one mode."""
         mode = check_matrix(matrix, mode, self.shape)
         factors = list(self.factors)
         factors[mode] = matrix @ factors[mode]
         return type(self)(self.tree, tuple(factors), self.cores)
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> TreeTensorNetwork:
         """Remove modes of size one; a node left with one child becomes part of it."""
         from polyad.tensors.formats.tree_rounding import squeeze_tree
 
         return type(self)(*squeeze_tree(self, check_squeezed(modes, self.shape)))
 
-    def orthogonalise(self) -> Self:
+    def orthogonalise(self) -> TreeTensorNetwork:
         """Every node but the root an isometry towards it, by QR from the leaves on."""
         arrays = self._by_node()
         triangles = list(arrays)
@@ -235,7 +235,9 @@ class TreeTensorNetwork(TensorFormat):
             arrays[place] = array
         return self._from_nodes(arrays)
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(
+        self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
+    ) -> Truncation[TreeTensorNetwork]:
         """From the leaves to the root; error <= sqrt(nodes - 1) times the best of these ranks."""
         from polyad.tensors.formats.tree_rounding import truncate_tree
 
@@ -251,7 +253,7 @@ class TreeTensorNetwork(TensorFormat):
         cores = iter(self.cores)
         return [self.factors[node.mode] if node.mode is not None else next(cores) for node in layout(self.tree)]
 
-    def _from_nodes(self, arrays: Sequence[Tensor]) -> Self:
+    def _from_nodes(self, arrays: Sequence[Tensor]) -> TreeTensorNetwork:
         nodes = layout(self.tree)
         factors = {node.mode: array for node, array in zip(nodes, arrays, strict=True) if node.mode is not None}
         cores = (array for node, array in zip(nodes, arrays, strict=True) if node.mode is None)
@@ -263,7 +265,7 @@ class TreeTensorNetwork(TensorFormat):
     def _absorb(self, full: Sequence[Tensor], node: Node, place: int) -> Tensor:
         return multiply_children(full[place], full, node).flatten(len(self.batch_shape), -2)
 
-    def _check_tree(self, other: Self) -> None:
+    def _check_tree(self, other: TreeTensorNetwork) -> None:
         if self.tree != other.tree:
             raise InputError(f"other: its tree {other.tree} differs from {self.tree}; only equal trees combine")
 

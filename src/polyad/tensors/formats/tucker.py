@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Self, final
+from typing import final
 
 import torch
 from jaxtyping import Int, Num
@@ -72,7 +72,7 @@ class Tucker(TensorFormat):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float64,
         batch_shape: Sequence[int] = (),
-    ) -> Self:
+    ) -> Tucker:
         """Standard normal core, normal factors such that entries have variance one."""
         caps = rank_caps(ranks, shape)
         factors = (
@@ -84,7 +84,7 @@ class Tucker(TensorFormat):
     @classmethod
     def from_dense(
         cls, tensor: Num[Tensor, "..."], *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
-    ) -> Self:
+    ) -> Tucker:
         """Sequentially truncated HOSVD (see `st_hosvd` for the error bound and the other variants)."""
         from polyad.tensors.formats.hosvd import st_hosvd
 
@@ -127,7 +127,7 @@ class Tucker(TensorFormat):
             partial = (partial.unflatten(-1, (-1, row.shape[-1])) @ row[..., None])[..., 0]
         return partial[..., 0]
 
-    def inner(self, other: Self) -> Num[Tensor, "..."]:
+    def inner(self, other: Tucker) -> Num[Tensor, "..."]:
         """The other's core, brought to this tensor's factors, against this core."""
         check_same(self, other)
         crossed = {
@@ -141,17 +141,17 @@ class Tucker(TensorFormat):
         core = self.orthogonalise().core
         return torch.linalg.vector_norm(core.flatten(len(self.batch_shape)), dim=-1)
 
-    def add(self, other: Self) -> Self:
+    def add(self, other: Tucker) -> Tucker:
         """The sum, of ranks r_k + s_k; its core is block diagonal."""
         check_same(self, other)
         factors = (torch.cat(pair, dim=-1) for pair in zip(self.factors, other.factors, strict=True))
         return type(self)(direct_sum(self.core, other.core, range(-self.order, 0)), tuple(factors))
 
-    def scale(self, factor: Num[Tensor, "..."] | complex) -> Self:
+    def scale(self, factor: Num[Tensor, "..."] | complex) -> Tucker:
         """The tensor times a number, or times one number a batch entry."""
         return type(self)(self.core * trailing(factor, self.order), self.factors)
 
-    def hadamard(self, other: Self) -> Self:
+    def hadamard(self, other: Tucker) -> Tucker:
         """The entrywise product, of ranks r_k s_k."""
         check_same(self, other)
         factors = (
@@ -160,14 +160,14 @@ class Tucker(TensorFormat):
         )
         return type(self)(kronecker(self.core, other.core, self.order), tuple(factors))
 
-    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Self:
+    def mode_product(self, matrix: Num[Tensor, "... rows columns"], mode: int) -> Tucker:
         """Multiply the matrix onto one mode."""
         mode = check_matrix(matrix, mode, self.shape)
         factors = list(self.factors)
         factors[mode] = matrix @ factors[mode]
         return type(self)(self.core, tuple(factors))
 
-    def squeeze(self, modes: Sequence[int]) -> Self:
+    def squeeze(self, modes: Sequence[int]) -> Tucker:
         """Remove modes of size one; their factors go into the core."""
         gone = check_squeezed(modes, self.shape)
         core = multiply_modes(self.core, {mode: self.factors[mode] for mode in gone}, self.order)
@@ -175,13 +175,15 @@ class Tucker(TensorFormat):
             core = core.squeeze(len(self.batch_shape) + mode)
         return type(self)(core, tuple(f for mode, f in enumerate(self.factors) if mode not in gone))
 
-    def orthogonalise(self) -> Self:
+    def orthogonalise(self) -> Tucker:
         """Factors with orthonormal columns, by QR; ranks above a mode's size come down to it."""
         pairs = [torch.linalg.qr(factor) for factor in self.factors]
         core = multiply_modes(self.core, {mode: pair.R for mode, pair in enumerate(pairs)}, self.order)
         return type(self)(core, tuple(pair.Q for pair in pairs))
 
-    def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[Self]:
+    def truncate(
+        self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
+    ) -> Truncation[Tucker]:
         """Sequentially truncated HOSVD of the core in the metric of the factors; error <= sqrt(d) times the best."""
         check_tolerance(tolerance, ranks, self.dtype)
         caps = rank_caps(ranks, self.ranks)
