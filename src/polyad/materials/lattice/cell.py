@@ -291,7 +291,8 @@ def edge_vectors(
     """v_e = x_j - x_i + shift_e @ cell, with one cell for all struts or one a strut."""
     s = edge_shift.to(positions.dtype)
     # written out, not as a product: a strut's vector must not depend, to the last bit, on how many others there are
-    image = s[:, :1] * cell[..., 0, :] + s[:, 1:2] * cell[..., 1, :] + s[:, 2:] * cell[..., 2, :]
+    (a, b, c), (along_a, along_b, along_c) = cell.unbind(-2), s.unsqueeze(-1).unbind(-2)
+    image = along_a * a + along_b * b + along_c * c
     return positions[edge_index[1]] - positions[edge_index[0]] + image
 
 
