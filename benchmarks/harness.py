@@ -11,6 +11,7 @@ import datetime
 import json
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -71,10 +72,15 @@ def ceilings() -> dict[str, float]:
 
 def run_rows(package: str, benchmarks: dict[str, Benchmark]) -> None:
     """Run the benchmarks named on the command line (all without names), print and keep their results."""
-    chosen = sys.argv[1:] or list(benchmarks)
+    chosen = sys.argv[1:]
     unknown = [name for name in chosen if name not in benchmarks]
     if unknown:
         sys.exit(f"no benchmark {unknown[0]!r}; there are {', '.join(benchmarks)}")
+    if len(chosen) != 1:
+        # one process each, so that memory and caches of one do not count for the next
+        for name in chosen or benchmarks:
+            subprocess.run([sys.executable, sys.argv[0], name], check=True)
+        return
     RESULTS.mkdir(exist_ok=True)
     for name in chosen:
         benchmark = benchmarks[name]
@@ -82,7 +88,8 @@ def run_rows(package: str, benchmarks: dict[str, Benchmark]) -> None:
         rows = [{key: _plain(value) for key, value in row.items()} for row in benchmark.run()]
         limits = {key: _plain(value) for key, value in ceilings().items()}
         print("\n".join(_lines(rows)), f"\nmachine's ceilings: {limits}")
-        _keep(f"{package}_{name}", f"python benchmarks/{package}.py {name}", benchmark, rows, limits)
+        command, place = f"python benchmarks/{package}.py {name}", list(benchmarks).index(name)
+        _keep(f"{package}_{name}", command, place, benchmark, rows, limits)
 
 
 def write_page() -> None:
@@ -94,8 +101,8 @@ def write_page() -> None:
         "ceilings (a large float64 matrix product, a copy in memory) were measured in the same run.",
         "",
     ]
-    for path in sorted(RESULTS.glob("*.json"), key=lambda p: json.loads(p.read_text())["order"]):
-        result = json.loads(path.read_text())
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    for result in sorted(results, key=lambda r: (r["command"].split()[1], r["place"])):
         columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
         limits = ", ".join(f"{value} {unit}" for unit, value in result["ceilings"].items())
         text += [f"## {result['title']}", "", f"To reach: {result['reach']}. `{result['command']}`", ""]
@@ -106,13 +113,14 @@ def write_page() -> None:
     print(f"wrote {PAGE.name}")
 
 
-def _keep(stem: str, command: str, benchmark: Benchmark, rows: list[dict[str, Any]], limits: dict[str, Any]) -> None:
+def _keep(
+    stem: str, command: str, place: int, benchmark: Benchmark, rows: list[dict[str, Any]], limits: dict[str, Any]
+) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with open(RESULTS / f"{stem}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    order = [p.stem for p in sorted(RESULTS.glob("*.csv"), key=lambda p: p.stem)].index(stem)
     machine = describe_machine()
     result = {
         "title": benchmark.title,
@@ -120,9 +128,9 @@ def _keep(stem: str, command: str, benchmark: Benchmark, rows: list[dict[str, An
         "command": command,
         "rows": rows,
         "ceilings": limits,
-        "machine": machine if isinstance(machine, str) else ", ".join(f"{v}" for v in machine.values()),
+        "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB",
         "date": datetime.date.today().isoformat(),
-        "order": order,
+        "place": place,
     }
     (RESULTS / f"{stem}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
