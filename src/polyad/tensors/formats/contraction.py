@@ -90,7 +90,7 @@ def _written(names: dict[Label, str], indices: Sequence[Sequence[Label]], output
 
 
 def _method(count: int) -> str:
-    return "auto-hq" if count <= 16 else "auto"
+    return "auto-hq" if count <= 8 else "auto"
 
 
 @lru_cache(maxsize=256)

@@ -136,7 +136,7 @@ class TensorTrain(TensorFormat):
         carry = torch.ones_like(self.cores[0][..., :1, 0, :1])
         for core in self.cores:
             tall = (carry @ core.flatten(-2)).unflatten(-1, core.shape[-2:]).flatten(-3, -2)
-            carry = torch.linalg.qr(tall).R if tall.shape[-2] > tall.shape[-1] > 1 else tall
+            carry = torch.linalg.qr(tall).R if tall.shape[-2] > tall.shape[-1] else tall
         return torch.linalg.vector_norm(carry, dim=(-2, -1))
 
     def add(self, other: TensorTrain) -> TensorTrain:
