@@ -26,14 +26,19 @@ from polyad.errors import InputError
 _SMALLEST_GAP = 450  # units of rounding of the largest kept eigenvalue; closer pairs have no weight or no derivative
 
 
-def leading_isometry(gram: Float[Tensor, "*batch n n"], count: int) -> Float[Tensor, "*batch n k"]:
+def leading_isometry(
+    gram: Float[Tensor, "*batch n n"], count: int, *, vectors: Float[Tensor, "*batch n n"] | None = None
+) -> Float[Tensor, "*batch n k"]:
     """Orthonormal basis of the space of the `count` leading eigenvectors of a symmetric positive matrix.
+
+    Args:
+        vectors: all eigenvectors in ascending order, where they are known already.
 
     Raises:
         InputError: `count` outside 1..n, or entries that are not finite.
     """
     _check(gram, count, gram.shape[-1])
-    return _LeadingEigenvectors.apply(gram, count)
+    return _LeadingEigenvectors.apply(gram, count, vectors)
 
 
 def leading_left_isometry(matrix: Float[Tensor, "*batch n m"], count: int) -> Float[Tensor, "*batch n k"]:
@@ -76,15 +81,16 @@ def _gradient_of_gram(gram: Tensor, isometry: Tensor, gradient: Tensor) -> Tenso
 
 class _LeadingEigenvectors(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gram: Any, count: Any) -> Any:
-        isometry = torch.linalg.eigh(gram).eigenvectors[..., -count:].flip(-1).contiguous()
+    def forward(ctx: Any, gram: Any, count: Any, vectors: Any) -> Any:
+        vectors = torch.linalg.eigh(gram).eigenvectors if vectors is None else vectors
+        isometry = vectors[..., -count:].flip(-1).contiguous()
         ctx.save_for_backward(gram, isometry)
         return isometry
 
     @staticmethod
     def backward(ctx: Any, gradient: Any) -> Any:
         gram, isometry = ctx.saved_tensors
-        return _gradient_of_gram(gram, isometry, gradient), None
+        return _gradient_of_gram(gram, isometry, gradient), None, None
 
 
 class _LeadingSingularVectors(torch.autograd.Function):

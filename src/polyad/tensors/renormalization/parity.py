@@ -116,13 +116,13 @@ def parity_step(tensor: ParityTensor, *, bond: int, both_sides: bool, threshold:
         threshold: drop singular values below this part of the largest.
     """
     grams = _pair_gram(tensor, left=True)
-    values = _spectra(grams)
+    spectra = _spectra(grams)
     if both_sides:
         right = _pair_gram(tensor, left=False)
-        right_values = _spectra(right)
-        if _kept(right_values, bond) > _kept(values, bond):
-            grams, values = right, right_values
-    isometry = _isometry(grams, values, tensor.sizes[1], bond, threshold)
+        right_spectra = _spectra(right)
+        if _kept(right_spectra, bond) > _kept(spectra, bond):
+            grams, spectra = right, right_spectra
+    isometry = _isometry(grams, spectra, tensor.sizes[1], bond, threshold)
     half = contract(tensor, (1,), isometry, (0,))  # u m r k a
     whole = contract(half, (1, 3), tensor, (0, 1))  # u r a d s
     return contract(whole, (1, 4), isometry, (0, 1))
@@ -137,19 +137,21 @@ def _pair_gram(tensor: ParityTensor, *, left: bool) -> list[Tensor]:
     return [gram.matrix((0, 2), (1, 3), sector) for sector in (0, 1)]
 
 
-def _spectra(grams: list[Tensor]) -> list[Tensor]:
-    return [torch.linalg.eigvalsh(gram.detach()).flip(0) for gram in grams]
+def _spectra(grams: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Eigenvalues, ascending, and eigenvectors of the even and the odd block."""
+    return [tuple(torch.linalg.eigh(gram.detach())) for gram in grams]
 
 
-def _kept(values: list[Tensor], bond: int) -> float:
-    merged = torch.cat(values)
+def _kept(spectra: list[tuple[Tensor, Tensor]], bond: int) -> float:
+    merged = torch.cat([values for values, _ in spectra])
     return float(merged.sort(descending=True).values[:bond].sum() / merged.sum())
 
 
 def _isometry(
-    grams: list[Tensor], values: list[Tensor], size: tuple[int, int], bond: int, threshold: float
+    grams: list[Tensor], spectra: list[tuple[Tensor, Tensor]], size: tuple[int, int], bond: int, threshold: float
 ) -> ParityTensor:
     """The leading eigenvectors of both blocks together, as a tensor with legs l, k and the truncated one."""
+    values = [ascending.flip(0) for ascending, _ in spectra]
     merged = torch.cat(values)
     labels = torch.cat([torch.full((len(v),), sector) for sector, v in enumerate(values)])
     order = merged.argsort(descending=True)[:bond]
@@ -159,8 +161,9 @@ def _isometry(
     sizes = (size, size, (counts[0], counts[1]))
     blocks: dict[Parities, Tensor] = {}
     for sector, gram in enumerate(grams):
-        vectors = leading_isometry(gram, counts[sector]) if counts[sector] else gram[:, :0]
-        blocks |= _cut(vectors, sizes, 2, sector)
+        count = counts[sector]
+        kept = leading_isometry(gram, count, vectors=spectra[sector][1]) if count else gram[:, :0]
+        blocks |= _cut(kept, sizes, 2, sector)
     return ParityTensor(blocks, sizes)
 
 
