@@ -204,7 +204,7 @@ def _cp(tensor: Tensor, tol: float, size: Tensor, largest: int, fewest: int, see
     # doubling finds a rank that suffices, bisection the smallest one
     rank = 1
     while low <= high:
-        fit = cp_als(tensor, rank, sweeps=100, tolerance=1e-2 * tol, seed=seed)
+        fit = cp_als(tensor, rank, starts=2, sweeps=100, tolerance=1e-2 * tol, seed=seed)
         if fit.error <= tol:
             candidate = _measured("cp", fit.value, tensor, size)
             if candidate.error <= tol and (best is None or candidate.numbers < best.numbers):
