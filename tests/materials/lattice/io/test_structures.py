@@ -143,3 +143,9 @@ def test_node_link_file_of_networkx(tmp_path):
     path.write_text(json.dumps(networkx.node_link_data(to_networkx(named_cell("srs")), edges="links")))
     (record,) = load(path)
     assert (record.lattice.num_nodes, record.lattice.num_edges) == (4, 6)
+
+
+@pytest.mark.parametrize("far", [1e8, -1e8, 1e30])
+def test_an_atom_far_away_is_refused(far):
+    with pytest.raises(InputError, match="a million cells away"):
+        neighbours(np.eye(3), np.array([[0.0, 0, 0], [far, 0, 0]]), 1.1)

@@ -24,6 +24,7 @@ from polyad.materials.lattice.records import LatticeRecord
 if TYPE_CHECKING:
     import networkx
 
+_FARTHEST = 10**6
 _MAXIMUM_ATOMS, _MAXIMUM_STRUTS = 20_000, 1_000_000
 
 
@@ -192,6 +193,8 @@ def neighbours(cell: np.ndarray, positions: np.ndarray, cutoff: float) -> tuple[
     to_fractional = np.linalg.inv(cell)
     fractional = positions @ to_fractional
     home = np.floor(fractional)
+    if not (np.abs(home) < _FARTHEST).all():
+        raise InputError("an atom lies more than a million cells away; give positions in or near the cell")
     wrapped = (fractional - home) @ cell
     reach = np.ceil(cutoff * np.linalg.norm(to_fractional, axis=0) + 1e-9).astype(np.int64)
     if not float(np.prod(2.0 * reach + 1)) * len(positions) < _MAXIMUM_STRUTS * 5:
