@@ -188,7 +188,7 @@ class CP(TensorFormat):
 
     def truncate(self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None) -> Truncation[CP]:
         """Fewer terms, found by alternating least squares on the small core; without a gradient, no batch."""
-        from polyad.tensors.formats.cp_rounding import truncate_cp
+        from polyad.tensors.formats._cp_rounding import truncate_cp
 
         found = truncate_cp(self, tolerance=tolerance, ranks=ranks)
         return Truncation(type(self)(*_parts(found.value)), found.error)

@@ -32,7 +32,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.tensors.formats.cross_bonds import Bonds, Function
+from polyad.tensors.formats._cross_bonds import Bonds, Function
 from polyad.tensors.formats.tensor_train import TensorTrain
 
 

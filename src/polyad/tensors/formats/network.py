@@ -235,7 +235,7 @@ class TensorNetwork(TensorFormat):
         self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
     ) -> Truncation[TensorNetwork]:
         """Bond by bond, in order; hyperedges keep their size. Without a gradient."""
-        from polyad.tensors.formats.network_rounding import truncate_network
+        from polyad.tensors.formats._network_rounding import truncate_network
 
         found = truncate_network(self, tolerance=tolerance, ranks=ranks)
         return Truncation(type(self)(found.value.tensors, self.indices, self.modes), found.error)

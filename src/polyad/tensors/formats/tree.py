@@ -219,7 +219,7 @@ class TreeTensorNetwork(TensorFormat):
 
     def squeeze(self, modes: Sequence[int]) -> TreeTensorNetwork:
         """Remove modes of size one; a node left with one child becomes part of it."""
-        from polyad.tensors.formats.tree_rounding import squeeze_tree
+        from polyad.tensors.formats._tree_rounding import squeeze_tree
 
         return type(self)(*squeeze_tree(self, check_squeezed(modes, self.shape)))
 
@@ -239,7 +239,7 @@ class TreeTensorNetwork(TensorFormat):
         self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
     ) -> Truncation[TreeTensorNetwork]:
         """From the leaves to the root; error <= sqrt(nodes - 1) times the best of these ranks."""
-        from polyad.tensors.formats.tree_rounding import truncate_tree
+        from polyad.tensors.formats._tree_rounding import truncate_tree
 
         check_tolerance(tolerance, ranks, self.dtype)
         arrays, error = truncate_tree(self, tolerance, rank_caps(ranks, self.ranks))

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._network_rounding import refuse_gradient
 from polyad.tensors.formats.als import run_als
 from polyad.tensors.formats.als_targets import CPTarget
 from polyad.tensors.formats.base import Truncation, check_tolerance, rank_caps
 from polyad.tensors.formats.cp import CP
-from polyad.tensors.formats.network_rounding import refuse_gradient
 
 STARTS = 3
 SWEEPS = 300
