@@ -89,7 +89,7 @@ class StabilityReport:
         column_error, row_error: |A - P_F A| and |A - A P_H| with the orthogonal projectors: no core does better.
         error: |A - P A Q|, what this choice leaves.
         bound: column_norm * column_error + column_norm * row_norm * row_error, never below `error`.
-        amplification: error / max(column_error, row_error); nan-free, 1 where both vanish.
+        amplification: error / max(column_error, row_error); 1 where both vanish.
     """
 
     column_norm: Float[Tensor, "*batch"]
