@@ -44,6 +44,7 @@ lint: $(STAMPS)/dev
 	$(BIN)/mypy
 
 docs: $(STAMPS)/docs
+	rm -rf docs/api/_generated
 	$(BIN)/python docs/generate.py
 	$(BIN)/sphinx-build -W --keep-going --quiet --builder html docs docs/_build/html
 	@echo 'docs: open docs/_build/html/index.html'
