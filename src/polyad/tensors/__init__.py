@@ -1,1 +1,1 @@
-"""Tensors: notation (Kelvin-Mandel, Voigt, Cartesian)."""
+"""Tensors: notation (Kelvin-Mandel, Voigt, Cartesian), rotations, and low-rank formats (`polyad.tensors.formats`)."""

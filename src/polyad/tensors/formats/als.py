@@ -37,8 +37,8 @@ from polyad.tensors.formats.als_starts import make_starts
 from polyad.tensors.formats.als_targets import DenseTarget, MaskedTarget, Target
 from polyad.tensors.formats.base import check_dense
 from polyad.tensors.formats.cp import CP
-from polyad.tensors.formats.hosvd import st_hosvd
-from polyad.tensors.formats.tucker import Tucker, multiply_modes
+from polyad.tensors.formats.randomised import basis_finder
+from polyad.tensors.formats.tucker import Tucker, multiply_modes, unfold
 
 Progress = Callable[[int, int], None]
 
@@ -244,10 +244,14 @@ def _pays(shape: Sequence[int], rank: int) -> bool:
 
 
 def _tucker_core(tensor: Tensor, rank: int, generator: torch.Generator) -> Tucker:
-    ranks = [min(r, tensor.numel() // n) for r, n in zip(_core_ranks(tensor.shape, rank), tensor.shape, strict=True)]
-    found = st_hosvd(tensor, ranks=ranks, generator=generator).value
-    core = multiply_modes(tensor, {k: factor.mH for k, factor in enumerate(found.factors)}, tensor.ndim)
-    return Tucker(core, found.factors)
+    """Sketches without power iterations are enough: full sweeps follow."""
+    find = basis_finder(generator, power_iterations=0)
+    core, factors, order = tensor, [], tensor.ndim
+    for mode, most in enumerate(_core_ranks(tensor.shape, rank)):
+        basis, _ = find(unfold(core, mode, order), budget=None, cap=most)
+        core = multiply_modes(core, {mode: basis.mH}, order)
+        factors.append(basis)
+    return Tucker(core, tuple(factors))
 
 
 def _missed(tensor: Tensor, core: Tensor) -> float:

@@ -208,9 +208,10 @@ def check_dense(tensor: Tensor, *, name: str = "tensor", order: int | None = Non
         raise InputError(f"{name}: shape {tuple(tensor.shape)} has no entries along some mode; every size must be >= 1")
     if order is not None and tensor.ndim != order:
         raise InputError(f"{name}: {tensor.ndim} modes were given, {order} are needed")
-    if not bool(torch.isfinite(tensor.detach()).all()):
+    largest = torch.linalg.vector_norm(tensor.detach(), float("inf"))  # NaN and Inf come through; one pass, no copy
+    if not bool(torch.isfinite(largest)):
         raise InputError(f"{name}: it holds NaN or Inf; remove them, or mark missing entries with a mask")
-    if not bool(tensor.detach().any()):
+    if not bool(largest > 0):
         raise InputError(f"{name}: every entry is zero, so no relative tolerance and no rank is defined")
 
 

@@ -25,19 +25,24 @@ POWER_ITERATIONS = 2
 Basis = Callable[..., tuple[Tensor, Tensor]]
 
 
-def basis_finder(generator: torch.Generator | None) -> Basis:
+def basis_finder(generator: torch.Generator | None, *, power_iterations: int = POWER_ITERATIONS) -> Basis:
     """`dominant_basis`, or with a generator `randomised_basis` drawing from it."""
     if generator is None:
         return dominant_basis
 
     def find(matrix: Tensor, *, budget: Tensor | None, cap: int) -> tuple[Tensor, Tensor]:
-        return randomised_basis(matrix, budget=budget, cap=cap, generator=generator)
+        return randomised_basis(matrix, budget=budget, cap=cap, generator=generator, power_iterations=power_iterations)
 
     return find
 
 
 def randomised_basis(
-    matrix: Num[Tensor, "rows columns"], *, budget: Num[Tensor, ""] | None, cap: int, generator: torch.Generator
+    matrix: Num[Tensor, "rows columns"],
+    *,
+    budget: Num[Tensor, ""] | None,
+    cap: int,
+    generator: torch.Generator,
+    power_iterations: int = POWER_ITERATIONS,
 ) -> tuple[Num[Tensor, "rows rank"], Num[Tensor, ""]]:
     """Orthonormal basis of the dominant left subspace and the squared norm that it leaves out; no derivative.
 
@@ -46,6 +51,7 @@ def randomised_basis(
         budget: largest squared norm that may be left out; None for none but the cap.
         cap: largest rank.
         generator: source of the sketch.
+        power_iterations: how often the sketch is multiplied by M M^H; each costs two products.
     """
     with torch.no_grad():
         matrix = matrix.detach()
@@ -55,7 +61,7 @@ def randomised_basis(
         while True:
             if 2 * width >= most:
                 return dominant_basis(matrix, budget=budget, cap=cap)
-            sketch = _range(matrix, width, generator)
+            sketch = _range(matrix, width, generator, power_iterations)
             reduced = sketch.mH @ matrix
             missed = (energy - torch.linalg.vector_norm(reduced).square()).clamp_min(0)
             missed = missed + 16 * torch.finfo(matrix.dtype).eps * energy
@@ -67,9 +73,9 @@ def randomised_basis(
         return sketch @ basis, lost + missed
 
 
-def _range(matrix: Tensor, width: int, generator: torch.Generator) -> Tensor:
+def _range(matrix: Tensor, width: int, generator: torch.Generator, power_iterations: int) -> Tensor:
     draw = torch.randn(matrix.shape[1], width, generator=generator, dtype=matrix.dtype, device=generator.device)
     sketch = torch.linalg.qr(matrix @ draw.to(matrix.device)).Q
-    for _ in range(POWER_ITERATIONS):
+    for _ in range(power_iterations):
         sketch = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.mH @ sketch).Q).Q
     return sketch
