@@ -150,7 +150,7 @@ def test_budget_is_never_exceeded_and_more_budget_is_never_worse():
         "ptas": lambda p: cs.ptas(p, eps=0.05).ranks,
     }
     last = 0.0
-    for budget in range(22, 480, 51):
+    for budget in range(22, 480, 91):
         problem = cs.TuckerPacking.from_spectra(spectra, budget)
         for method in methods.values():
             ranks = method(problem)

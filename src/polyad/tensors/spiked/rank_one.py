@@ -23,9 +23,9 @@ import numpy as np
 
 from polyad.tensors.spiked.model import check_shares, check_strengths
 
-_GRID = 400
+_GRID = 100
 _ITERATIONS = 200
-_NEWTON_STEPS = 12
+_NEWTON_STEPS = 10
 _TOLERANCE = 1e-12
 
 
