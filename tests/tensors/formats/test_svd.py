@@ -154,6 +154,12 @@ def test_randomised_variants_keep_tolerance_and_seed(method: Callable[..., Any])
     assert found.value.ranks == method(tensor, tolerance=1e-2).value.ranks
 
 
+def test_a_sketch_refuses_a_gradient() -> None:
+    tensor = torch.randn(40, 30, 20, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    with pytest.raises(InputError, match="no gradient"):
+        tt_svd(tensor, ranks=3, generator=seeded())
+
+
 def test_randomised_basis_is_near_the_best_and_certified() -> None:
     left = torch.linalg.qr(torch.randn(200, 200, generator=seeded(), dtype=torch.float64)).Q
     right = torch.linalg.qr(torch.randn(300, 200, generator=seeded(1), dtype=torch.float64)).Q

@@ -59,13 +59,13 @@ def _truncate_bond(
     best = None
     for rank in range(1 if share is not None else cap, cap + 1):
         left, right = _low_rank_identity(environment, rank)
-        error = _error(environment, left @ right)
+        error = torch.hypot(_error(environment, left @ right), noise)
         best = left, right, error
         if share is None or bool(error <= share):
             break
     assert best is not None  # the cap is at least one
     left, right, error = best
-    if left.shape[1] >= full and bool(error <= noise):
+    if left.shape[1] >= full:  # nothing is gained
         return network, torch.zeros_like(error)
     tensors = list(network.tensors)
     for place, matrix in ((first, left.mT), (second, right)):

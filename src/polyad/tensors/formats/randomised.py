@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Num
 from torch import Tensor
 
+from polyad.errors import InputError
 from polyad.tensors.formats.subspace import dominant_basis
 
 OVERSAMPLING = 8
@@ -53,6 +54,8 @@ def randomised_basis(
         generator: source of the sketch.
         power_iterations: how often the sketch is multiplied by M M^H; each costs two products.
     """
+    if torch.is_grad_enabled() and matrix.requires_grad:
+        raise InputError("generator: a random sketch has no gradient; leave it out, or use torch.no_grad()")
     with torch.no_grad():
         matrix = matrix.detach()
         energy = torch.linalg.vector_norm(matrix).square()
