@@ -68,6 +68,12 @@ def test_norm_of_a_long_train_is_finite_and_right() -> None:
     assert train.add(train).round(tolerance=1e-10).ranks == (1,) * 59
 
 
+def test_dense_tensors_larger_than_the_machine_are_refused() -> None:
+    train = TensorTrain.random((16,) * 14, 2, generator=seeded())
+    with pytest.raises(InputError, match=r"GB would be needed.*entries"):
+        train.to_dense()
+
+
 def test_bad_constructions_are_refused() -> None:
     one = torch.ones(2, 3, 2, dtype=torch.float64)
     edge = torch.ones(1, 3, 2, dtype=torch.float64)

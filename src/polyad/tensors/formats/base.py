@@ -12,9 +12,11 @@ and is reported with the result.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Generic, NamedTuple, TypeVar, final
 
 import torch
@@ -213,6 +215,19 @@ def check_dense(tensor: Tensor, *, name: str = "tensor", order: int | None = Non
         raise InputError(f"{name}: it holds NaN or Inf; remove them, or mark missing entries with a mask")
     if not bool(largest > 0):
         raise InputError(f"{name}: every entry is zero, so no relative tolerance and no rank is defined")
+
+
+def check_memory(value: TensorFormat) -> None:
+    """The dense tensor must fit into this machine's memory."""
+    numbers = prod(value.batch_shape) * prod(value.shape)
+    needed = numbers * value.arrays[0].element_size()
+    if value.device.type == "cpu" and hasattr(os, "sysconf"):
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise InputError(
+                f"to_dense: {needed / 1e9:.3g} GB would be needed, the machine has {there / 1e9:.3g}; "
+                "ask for entries(), or contract or round first"
+            )
 
 
 def check_mode(mode: int, order: int) -> int:

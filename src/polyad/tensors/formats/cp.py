@@ -25,6 +25,7 @@ from polyad.tensors.formats.base import (
     check_arrays,
     check_indices,
     check_matrix,
+    check_memory,
     check_same,
     check_squeezed,
 )
@@ -101,6 +102,7 @@ class CP(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries, as one matrix product of two Khatri-Rao matrices."""
+        check_memory(self)
         half = (self.order + 1) // 2
         left = khatri_rao(self.factors[:half]) * self.weights[..., None, :]
         if half == self.order:

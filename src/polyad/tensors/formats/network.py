@@ -34,6 +34,7 @@ from polyad.tensors.formats.base import (
     check_arrays,
     check_indices,
     check_matrix,
+    check_memory,
     check_same,
     check_squeezed,
 )
@@ -129,6 +130,7 @@ class TensorNetwork(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries."""
+        check_memory(self)
         return contract_network(self.tensors, self.indices, self.modes)
 
     def entries(self, indices: Int[Tensor, "count order"]) -> Num[Tensor, "... count"]:

@@ -24,6 +24,7 @@ from polyad.tensors.formats.base import (
     Truncation,
     check_indices,
     check_matrix,
+    check_memory,
     check_same,
     check_squeezed,
 )
@@ -117,6 +118,7 @@ class TensorRing(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries: the two halves of the ring meet in one matrix product over both of their bonds."""
+        check_memory(self)
         half = (self.order + 1) // 2
         left = _merge(self.cores[:half])
         if half == self.order:

@@ -28,6 +28,7 @@ from polyad.tensors.formats.base import (
     check_arrays,
     check_indices,
     check_matrix,
+    check_memory,
     check_mode,
     check_same,
     check_squeezed,
@@ -108,6 +109,7 @@ class TensorTrain(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries."""
+        check_memory(self)
         left = self.cores[0].flatten(-3, -2)
         for core in self.cores[1:]:
             left = (left @ core.flatten(-2)).unflatten(-1, core.shape[-2:]).flatten(-3, -2)

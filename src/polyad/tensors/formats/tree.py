@@ -30,6 +30,7 @@ from polyad.tensors.formats.base import (
     check_arrays,
     check_indices,
     check_matrix,
+    check_memory,
     check_same,
     check_squeezed,
     check_tolerance,
@@ -141,6 +142,7 @@ class TreeTensorNetwork(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries."""
+        check_memory(self)
         nodes, full = layout(self.tree), self._by_node()
         for place, node in enumerate(nodes):
             if node.mode is None:

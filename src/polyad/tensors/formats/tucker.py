@@ -27,6 +27,7 @@ from polyad.tensors.formats.base import (
     check_arrays,
     check_indices,
     check_matrix,
+    check_memory,
     check_same,
     check_squeezed,
     check_tolerance,
@@ -113,6 +114,7 @@ class Tucker(TensorFormat):
 
     def to_dense(self) -> Num[Tensor, "..."]:
         """All entries."""
+        check_memory(self)
         return multiply_modes(self.core, dict(enumerate(self.factors)), self.order)
 
     def entries(self, indices: Int[Tensor, "count order"]) -> Num[Tensor, "... count"]:
