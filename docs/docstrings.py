@@ -63,7 +63,8 @@ def _escape(paragraph: str) -> str:
     parts = _CODE.split(paragraph)
     for number, part in enumerate(parts):
         if number % 2:
-            set_off = "\\ " if parts[number + 1][:1].isalnum() else ""  # from the s of a plural, say
+            # from the s of a plural or a superscript, say
+            set_off = "\\ " if re.match(r"[\w^]", parts[number + 1]) else ""
             parts[number] = f"``{part.strip('`')}``{set_off}"
         else:
             marked = _STAR_BULLET.sub("\\1\0", _EMPHASIS.sub("\0\\1\0", part))
