@@ -79,8 +79,8 @@ def run(report: Report) -> None:
         "the flow stops at a side of 2 and closes exactly, so the loss of a last truncation on small tori is absent"
     )
     report.note(
-        "gathering blocks costs parity blocks a constant that shows at D = 16; the largest cost exponent is that of the "
-        "bond where the tensors of D^5 entries leave the caches"
+        "gathering blocks costs a constant that shows at D = 16; times, and so cost exponents, were taken beside other "
+        "work on the same cores"
     )
     report.figure(_figure(errors, temperature, curves, costs))
     report.progress(5, steps)
