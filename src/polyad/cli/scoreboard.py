@@ -35,10 +35,12 @@ def systems(
     from rich.table import Table
 
     table = Table()
-    for name in ("id", "slug", "module", "paper", "tags", "minutes"):
-        table.add_column(name, justify="right" if name == "minutes" else "left")
+    for name in ("id", "slug", "paper", "tags", "minutes"):
+        # the slug is what one types next, so it stays whole
+        whole = name in ("id", "slug")
+        table.add_column(name, justify="right" if name == "minutes" else "left", no_wrap=whole, overflow="fold")
     for card in cards:
-        fields = (card.id, card.slug, card.import_name, card.title, ", ".join(card.tags), f"{card.minutes:g}")
+        fields = (card.id, card.slug, card.title, ", ".join(card.tags), f"{card.minutes:g}")
         table.add_row(*map(escape, fields))
     Console().print(table)
 
