@@ -269,9 +269,9 @@ def _figure(
     first, second, third, fourth = figure.subplots(1, 4)
     first.imshow(image.numpy().T, cmap="Greys", origin="lower")
     first.set(title="loops at $T_c$, L = 64", xlabel="pixel", ylabel="pixel")
-    second.semilogx(SIZES, at_critical, "o", label="worm")
-    second.semilogx(SIZES, [_exact(size, CRITICAL_TEMPERATURE) for size in SIZES], "k--", label="exact")
-    second.set(xlabel="L", ylabel="leading eigenvalue at $T_c$")
+    second.plot(np.log2(SIZES), at_critical, "o", label="worm")
+    second.plot(np.log2(SIZES), [_exact(size, CRITICAL_TEMPERATURE) for size in SIZES], "k--", label="exact")
+    second.set(xlabel="log2 L", ylabel="leading eigenvalue at $T_c$")
     for size, (reduced, values) in curves.items():
         third.plot(size * reduced.numpy(), values.numpy() - 0.3125 * np.log(size), "o-", label=f"L = {size}")
     third.set(xlabel="$t L$", ylabel="leading eigenvalue - 0.3125 ln L", xlim=(-2, 2))
