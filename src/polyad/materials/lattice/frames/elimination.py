@@ -33,10 +33,10 @@ def eliminate(arrays: FrameArrays, first: int, last: int, energy: np.ndarray, di
     Warns:
         NumericalWarning: a cell is nearly a mechanism and was solved by least squares instead.
     """
-    smallest, flops = np.empty(len(energy)), np.empty(len(energy), np.int64)
+    smallest = np.empty(len(energy))
 
     def solve(start: int, stop: int) -> None:
-        elimination_kernels.solve_cells(start, stop, *arrays, energy, displacements, smallest, flops)
+        elimination_kernels.solve_cells(start, stop, *arrays, energy, displacements, smallest)
 
     in_threads(solve, arrays.edge_start, first, last)
     for lattice in first + np.nonzero(~(smallest[first:last] > SMALLEST_PIVOT))[0]:

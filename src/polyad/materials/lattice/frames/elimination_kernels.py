@@ -197,12 +197,12 @@ def solve_cells(
     energy,
     displacements,
     smallest_pivot,
-    flops,
 ):
     """Lattices first .. last-1: energy (batch, 6, 6) = V C, displacements (nodes, 6, 6) = unknown x load case.
 
     `ground_*` name one node a component and the rotations that its rigid motion leaves free: springs there take no
     force, since the load on every component is in equilibrium. `displacements` of size 0 are not computed.
+    `smallest_pivot` (batch,) is over the diagonal before elimination; where it is not positive the energy is NaN.
     """
     wanted = displacements.shape[0] > 0
     e = np.empty((3, 6))
@@ -269,7 +269,6 @@ def solve_cells(
         panel = np.empty((6, 6 * (widest + 1)))
         row = np.empty(6 * (widest + 1))
         worst = np.inf
-        work = 0
         for step in range(nodes):
             count = 0
             for k in range(later_start[step], later_start[step + 1]):
@@ -285,9 +284,7 @@ def solve_cells(
             if not ratio > 0.0:
                 break
             _eliminate(block, table, nodes, step, rows, count, panel, row)
-            work += 91 + 216 * count + 216 * count * (count + 1)
         smallest_pivot[lattice] = worst
-        flops[lattice] = work
         if not worst > 0.0:
             energy[lattice] = np.nan
             continue
