@@ -134,7 +134,7 @@ def _factor_pivot(block, diagonal):
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
 @no_type_check
-def _eliminate(block, table, nodes, step, rows, count, panel, row):
+def _eliminate(block, table, step, rows, count, panel, row):
     """Eliminate pivot `step`, whose later block rows are rows[:count] (the strain row last)."""
     pivot = block[table[step, step]]
     width = 6 * count
@@ -283,7 +283,7 @@ def solve_cells(
                 worst = ratio
             if not ratio > 0.0:
                 break
-            _eliminate(block, table, nodes, step, rows, count, panel, row)
+            _eliminate(block, table, step, rows, count, panel, row)
         smallest_pivot[lattice] = worst
         if not worst > 0.0:
             energy[lattice] = np.nan
