@@ -26,6 +26,7 @@ from polyad.cli.failures import INTERRUPTED, describe_failure, print_line, show_
 VERBS: dict[str, str] = {
     # verb: "module" where the module is the group of that verb, "module:command" where it is one of several commands
     "lattice": "lattice",
+    "tensor": "tensor",
     "systems": "scoreboard:systems",
     "claim": "scoreboard:claim",
     "claims": "scoreboard:claims",

@@ -1,15 +1,18 @@
 """Tensor formats as values, and the algorithms that make, truncate and approximate them."""
 
 from polyad.tensors.formats.als import CPFit, cp_als
+from polyad.tensors.formats.array_files import read_array
 from polyad.tensors.formats.base import Storage, TensorFormat, Truncation
 from polyad.tensors.formats.compress import Candidate, Compression, compress
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
 from polyad.tensors.formats.cp import CP, khatri_rao
 from polyad.tensors.formats.cross import CrossApproximation, tt_cross
 from polyad.tensors.formats.hosvd import hooi, hosvd, st_hosvd, tree_svd
+from polyad.tensors.formats.io import SavedFormat, load_format, save_format
 from polyad.tensors.formats.mode_order import mutual_information, order_modes
 from polyad.tensors.formats.network import TensorNetwork
 from polyad.tensors.formats.randomised import randomised_basis
+from polyad.tensors.formats.spectra import Spectrum, plot_spectra, unfolding_spectra
 from polyad.tensors.formats.subspace import dominant_basis
 from polyad.tensors.formats.tensor_ring import TensorRing
 from polyad.tensors.formats.tensor_train import TensorTrain
@@ -25,6 +28,8 @@ __all__ = [
     "Compression",
     "ContractionCost",
     "CrossApproximation",
+    "SavedFormat",
+    "Spectrum",
     "Storage",
     "TensorFormat",
     "TensorNetwork",
@@ -43,12 +48,17 @@ __all__ = [
     "hooi",
     "hosvd",
     "khatri_rao",
+    "load_format",
     "mutual_information",
     "order_modes",
+    "plot_spectra",
     "randomised_basis",
+    "read_array",
+    "save_format",
     "st_hosvd",
     "tr_svd",
     "tree_svd",
     "tt_cross",
     "tt_svd",
+    "unfolding_spectra",
 ]

@@ -1,0 +1,159 @@
+"""Dense arrays from files: values and order, and everything that is refused."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from polyad.errors import FileFormatError
+from polyad.tensors.formats import read_array
+
+TYPES = {"?": "float32", "u1": "float32", "<i2": "float32", "<f2": "float32", ">f4": "float32"}
+TYPES |= {"<i4": "float64", ">i8": "float64", "<u8": "float64", ">f8": "float64"}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("code", TYPES)
+def test_every_real_type_and_order(code: str, order: Any, tmp_path: Path) -> None:
+    array = np.asarray(np.arange(24).reshape(2, 3, 4) % 7, dtype=code, order=order)
+    np.save(tmp_path / "x.npy", array)
+    found = read_array(tmp_path / "x.npy")
+    assert str(found.dtype) == f"torch.{TYPES[code]}"
+    assert np.array_equal(found.numpy(), array)
+    assert found.is_contiguous()
+
+
+def test_archives_by_name(tmp_path: Path) -> None:
+    one, two = np.arange(6.0).reshape(2, 3), np.arange(8.0).reshape(4, 2)
+    np.savez_compressed(tmp_path / "one.npz", one=one)
+    np.savez(tmp_path / "both.npz", one=one, two=two)
+    assert np.array_equal(read_array(tmp_path / "one.npz").numpy(), one)
+    assert np.array_equal(read_array(tmp_path / "both.npz", name="two").numpy(), two)
+    with pytest.raises(FileFormatError, match="name one of one, two"):
+        read_array(tmp_path / "both.npz")
+    with pytest.raises(FileFormatError, match="no array 'three'; there are one, two"):
+        read_array(tmp_path / "both.npz", name="three")
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(FileFormatError, match="holds no array"):
+        read_array(tmp_path / "none.npz")
+
+
+def test_tables_are_rows_by_columns(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1, 2, 3], "b": [0.5, 0.25, -1.0]}), path)
+    assert torch.equal(read_array(path), torch.tensor([[1, 0.5], [2, 0.25], [3, -1]]).double())
+    pq.write_table(pa.table({"a": [1, None]}), path)
+    with pytest.raises(FileFormatError, match="'a' lacks 1 values"):
+        read_array(path)
+    pq.write_table(pa.table({"a": ["x"]}), path)
+    with pytest.raises(FileFormatError, match="'a' is of type string"):
+        read_array(path)
+    path.write_bytes(b"PAR1 nothing")
+    with pytest.raises(FileFormatError, match="not a whole Parquet file"):
+        read_array(path)
+
+
+class _Bomb:
+    def __reduce__(self) -> Any:
+        return (pytest.fail, ("a pickle was executed",))
+
+
+def test_objects_are_never_unpickled(tmp_path: Path) -> None:
+    array = np.empty(1, dtype=object)
+    array[0] = _Bomb()
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    np.savez(tmp_path / "x.npz", x=array, allow_pickle=True)
+    for name in ("x.npy", "x.npz"):
+        with pytest.raises(FileFormatError, match="Python objects"):
+            read_array(tmp_path / name, name="x" if name == "x.npz" else None)
+    (tmp_path / "x.npy").write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(FileFormatError, match=r"not a \.npy array"):
+        read_array(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 2), complex), "complex numbers"),
+        (np.array([["a"]]), "holds <U1"),
+        (np.zeros(2, "datetime64[s]"), "holds datetime64"),
+        (np.zeros(2, [("a", "f8")]), "real numbers"),
+    ],
+)
+def test_what_is_no_real_array_is_refused(array: Any, message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(FileFormatError, match=message):
+        read_array(tmp_path / "x.npy")
+
+
+def claiming(shape: str) -> bytes:
+    """A .npy file of three numbers whose header claims a shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(24)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"not a \.npy array"),
+        (b"\x93NUMPY\x03\x00" + bytes(9), "version 3.0"),
+        (claiming("(3,)")[:50], r"not a \.npy array"),
+        (claiming("(4,)"), "cut off: 24 of 32 bytes"),
+        (claiming("(100000, 100000, 100000)"), r"needs 8e\+06 GB"),
+        (claiming("(-1,)"), "negative"),
+        (claiming("__import__('os')"), r"not a \.npy array"),
+    ],
+)
+def test_damaged_and_lying_arrays_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_array(tmp_path / "x.npy")
+    assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", content)
+    with pytest.raises(FileFormatError, match=message):
+        read_array(tmp_path / "x.npz")
+
+
+def test_sizes_are_limited_packed_and_unpacked(tmp_path: Path) -> None:
+    array = np.zeros((100, 100))
+    np.save(tmp_path / "x.npy", array)
+    np.savez_compressed(tmp_path / "x.npz", x=array)
+    pq.write_table(pa.table({str(k): array[k] for k in range(100)}), tmp_path / "x.parquet")
+    assert (tmp_path / "x.npz").stat().st_size < 1000
+    with pytest.raises(FileFormatError, match="at most 1000 are read"):
+        read_array(tmp_path / "x.npy", limit=1000)
+    with pytest.raises(FileFormatError, match="unpacks to 80128 bytes"):
+        read_array(tmp_path / "x.npz", limit=1000)
+    with pytest.raises(FileFormatError, match="tt_cross"):
+        read_array(tmp_path / "x.parquet", limit=79_999)
+    np.save(tmp_path / "bytes.npy", np.zeros(5000, "u1"))
+    with pytest.raises(FileFormatError, match="tt_cross"):  # as float32 it takes four times the file
+        read_array(tmp_path / "bytes.npy", limit=19_999)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    for name, message in (("x.txt", "'.txt'; allowed"), ("x.npy", "cannot be read"), ("x.npz", "cannot be read")):
+        with pytest.raises(FileFormatError, match=message):
+            read_array(tmp_path / name)
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(FileFormatError, match=r"not a whole \.npz"):
+        read_array(tmp_path / "x.npz")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=np.random.default_rng(0).normal(size=300))
+    content = bytearray(buffer.getvalue())
+    content[200:220] = bytes(20)
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"not a whole \.npz"):
+        read_array(tmp_path / "x.npz")
+    with pytest.raises(FileFormatError, match="says nothing"):
+        read_array(tmp_path / "x.npy", name="x")
