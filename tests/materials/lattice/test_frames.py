@@ -1,6 +1,8 @@
 """The pieces under `homogenize`: frame assembly, elimination, the matrix-free operator, least squares."""
 
 import dataclasses
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -190,3 +192,27 @@ def test_compiled_solvers_refuse_another_device():
     elsewhere = dataclasses.replace(frame, vectors=frame.vectors.to("meta"))
     with pytest.raises(InputError, match="dense"):
         frame_energy(elsewhere, torch.ones(1, dtype=torch.bool))
+
+
+@pytest.mark.slow
+def test_kernels_give_the_same_bits_compiled_and_from_the_cache(tmp_path):
+    script = """
+import hashlib, torch
+from polyad.materials.lattice import LatticeBatch, effective_stiffness, named_cell
+cells = [named_cell(n).perturb(0.02, seed=k) for k, n in enumerate(("octet", "kelvin", "srs", "diamond", "sodalite"))]
+batch = LatticeBatch.from_lattices(cells)
+radius = batch.radius.clone().requires_grad_()
+stiffness = effective_stiffness(batch.replace(radius=radius))
+gradient = torch.autograd.grad(stiffness[:, 2, 2].sum(), radius)[0]
+relaxed = effective_stiffness(cells[1], method="iterative")
+numbers = torch.cat([stiffness.detach().flatten(), gradient, relaxed.flatten()])
+print(hashlib.sha256(numbers.numpy().tobytes()).hexdigest())
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert results[0] == results[1]

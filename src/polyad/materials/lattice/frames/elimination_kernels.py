@@ -32,7 +32,7 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _ROOT_HALF = 0.7071067811865476
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, inline="always", fastmath=_FAST)
 @no_type_check
 def _add_strut(block, ii, jj, ij, i_before_j, i_strain, j_strain, strain, v, a, b, t, g, e):
     """Add one strut's blocks: block[.., 6, 6] holds rows of the later unknowns, columns of the earlier ones."""
@@ -107,7 +107,7 @@ def _add_strut(block, ii, jj, ij, i_before_j, i_strain, j_strain, strain, v, a, 
             block[strain, c, d] += b * across + (a - b) * along * along_d / length2
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, inline="always", fastmath=_FAST)
 @no_type_check
 def _factor_pivot(block, diagonal):
     """Cholesky of the pivot's 6x6 block in place (lower part); returns the smallest pivot over its diagonal before."""
@@ -132,7 +132,7 @@ def _factor_pivot(block, diagonal):
     return smallest
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, inline="always", fastmath=_FAST)
 @no_type_check
 def _eliminate(block, table, step, rows, count, panel, row):
     """Eliminate pivot `step`, whose later block rows are rows[:count] (the strain row last)."""

@@ -15,7 +15,7 @@ _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _ROOT_HALF = 0.7071067811865476
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@numba.njit(cache=True, nogil=True, inline="always", fastmath=_FAST)
 @no_type_check
 def strut_strains(v, u_i, u_j, eta, delta, mean_rotation):
     """Generalised strains (3, 6) of one strut under the six unit strains, and its mean rotation."""

@@ -16,7 +16,7 @@ from polyad.materials.lattice.frames.gradient_kernels import strut_strains
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@numba.njit(cache=True, nogil=True, inline="always", fastmath=_FAST, error_model="numpy")
 @no_type_check
 def _return_forces(v, i, j, eta, delta, a, b, t, g, columns, out):
     """Add B' D (eta, delta) to the two nodes; eta and delta (3, columns) are overwritten."""
