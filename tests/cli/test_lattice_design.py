@@ -106,3 +106,17 @@ def test_targets_are_read_from_numbers_and_from_lattices(tmp_path: Path, catalog
         assert torch.equal(read_target(str(name)), stiffness)
     expected = effective_stiffness(named_cell("octet", density=0.05, primitive=False))
     assert torch.equal(read_target("name:octet"), expected)
+
+
+def test_printer_limits_become_constraints_in_the_units_of_the_lattice():
+    from polyad.cli.lattice_design import Limits, _constraints
+    from polyad.materials.lattice import Clearance, Overhang, RadiusBounds, named_cell
+
+    lattice = named_cell("diamond", primitive=False)  # edge 1, so a millimetre is a tenth of it
+    bounds, overhang, clearance = _constraints(lattice, Limits(0.4, 55.0, 0.2, 10.0))
+    assert isinstance(bounds, RadiusBounds)
+    assert bounds.minimum == pytest.approx(0.02)
+    assert isinstance(overhang, Overhang)
+    assert overhang.maximum_deg == 55.0  # from the build direction, as in `printability`
+    assert isinstance(clearance, Clearance)
+    assert clearance.gap == pytest.approx(0.02)

@@ -154,7 +154,8 @@ def design(
         float | None, typer.Option("--minimum-diameter", metavar="MM", help="Thinnest strut that prints.")
     ] = None,
     overhang: Annotated[
-        float | None, typer.Option("--overhang", metavar="DEG", help="Least angle of struts above the horizontal.")
+        float | None,
+        typer.Option("--overhang", metavar="DEG", help="Largest angle between a strut and the build direction z."),
     ] = None,
     clearance: Annotated[
         float | None, typer.Option("--clearance", metavar="MM", help="Least gap of struts that do not meet.")
