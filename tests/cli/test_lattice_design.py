@@ -120,3 +120,12 @@ def test_printer_limits_become_constraints_in_the_units_of_the_lattice():
     assert overhang.maximum_deg == 55.0  # from the build direction, as in `printability`
     assert isinstance(clearance, Clearance)
     assert clearance.gap == pytest.approx(0.02)
+
+
+def test_a_start_at_a_saddle_is_named_with_the_way_out(run: Run) -> None:
+    text = run("design", "diamond", "--objective", "stiff:z", "--density", 0.02, "--out", "d.json")
+    assert "no step improved the start" in text
+    text = run("design", "diamond", "--objective", "stiff:z", "--density", 0.02, "--starts", 3, "--out", "d.json")
+    assert "no step improved" not in text
+    before, after = (float(word) for word in row(text, "E(0, 0, 1)")[-2:])
+    assert after > 2 * before

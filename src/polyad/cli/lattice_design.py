@@ -100,7 +100,17 @@ def run_design(
             )
     _print_design(result)
     result.require_feasible()
+    if not several and _stood_still(result):
+        typer.echo(
+            "no step improved the start: a symmetric lattice is often a saddle; --starts 4 tries perturbed ones too"
+        )
     _write(result, outputs, limits.cell_mm)
+
+
+def _stood_still(result: Design) -> bool:
+    """Whether the search ended where it began, short of an objective of zero."""
+    first, last = float(result.history.objective[0]), float(result.objective)
+    return abs(first - last) <= 1e-9 * abs(first) and abs(last) > 1e-9
 
 
 def _check_suffixes(outputs: Outputs) -> None:
