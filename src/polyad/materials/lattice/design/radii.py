@@ -58,7 +58,7 @@ def admissible_radii(
 ) -> Float[Tensor, " edges"]:
     """Start radii scaled and clipped to all radius limits, with the material of `density`.
 
-    Where lengths may still change the limits may be missed for now; then the nearest radii are returned.
+    Where lengths may still change the limits may be out of reach at first; then the nearest radii are returned.
 
     Args:
         rigid: struts whose vectors no variable changes; a verdict on them is final.
