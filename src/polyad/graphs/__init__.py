@@ -1,1 +1,1 @@
-"""Graphs: periodic graphs and their components."""
+"""Graphs: neighbour lists, periodic graphs and their components."""
