@@ -33,6 +33,7 @@ MAXIMUM_EDGES = 50_000_000
 """Edges that a list may have unless told otherwise: two gigabytes of indices and shifts."""
 
 _SAME_PLACE = 1e-6  # of the cutoff
+_FARTHEST = 10**6  # cells; further out, positions have lost the digits that distances need
 
 
 @final
@@ -222,12 +223,8 @@ def _order(source: np.ndarray, target: np.ndarray, shift: np.ndarray, nodes: int
 def _check_length(points: Tensor, cutoff: float, box: Tensor, flags: Tensor, maximum_edges: int, where: str) -> None:
     """Before a search that could fill the memory: the number of pairs, from the mean density."""
     fractional = torch.linalg.solve(box.T, points.T).T
-    if (
-        float(torch.where(flags, fractional.abs(), torch.zeros(())).amax()) >= 2**30
-    ):  # shifts have 32 bits in the search
-        raise InputError(
-            f"positions: {where}some lie more than 2^30 cells away from the origin; wrap them into the cell"
-        )
+    if float(torch.where(flags, fractional.abs(), torch.zeros(())).amax()) > _FARTHEST:
+        raise InputError(f"positions: {where}some lie more than a million cells away; wrap them into the cell")
     extent = fractional.amax(0) - fractional.amin(0)
     height = 1 / torch.linalg.vector_norm(torch.linalg.inv(box), dim=0)  # between opposite faces of the cell
     # one period, or what the points fill: at least a cutoff, for a sphere that sticks out meets nothing there

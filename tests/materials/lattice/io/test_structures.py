@@ -74,7 +74,7 @@ def test_files(suffix, tmp_path):
     assert record.density == 0.02
     with pytest.raises(FileFormatError, match="raise it"):
         load(path, cutoff=0.5)
-    with pytest.raises(FileFormatError, match="lower it"):
+    with pytest.raises(FileFormatError, match="lower the cutoff"):
         load(path, cutoff=500.0)
 
 

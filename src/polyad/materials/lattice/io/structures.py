@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+import torch
 
 from polyad.errors import FileFormatError, InputError, MissingDependencyError
+from polyad.graphs.neighbors import neighbor_list
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.io.json_format import records_from_graph
 from polyad.materials.lattice.nets.net import Net, lattice_of, unique_edges, with_uniform_radius
@@ -24,7 +25,6 @@ from polyad.materials.lattice.records import LatticeRecord
 if TYPE_CHECKING:
     import networkx
 
-_FARTHEST = 10**6
 _MAXIMUM_ATOMS, _MAXIMUM_STRUTS = 20_000, 1_000_000
 
 
@@ -188,28 +188,10 @@ def neighbours(cell: np.ndarray, positions: np.ndarray, cutoff: float) -> tuple[
     """Pairs closer than a cutoff, with all images: (edge_index (2, pairs), edge_shift (pairs, 3)), each pair once.
 
     Raises:
-        InputError: more than a million pairs or images.
+        InputError: more than a million pairs, or atoms on top of one another.
     """
-    to_fractional = np.linalg.inv(cell)
-    fractional = positions @ to_fractional
-    home = np.floor(fractional)
-    if not (np.abs(home) < _FARTHEST).all():
-        raise InputError("an atom lies more than a million cells away; give positions in or near the cell")
-    wrapped = (fractional - home) @ cell
-    reach = np.ceil(cutoff * np.linalg.norm(to_fractional, axis=0) + 1e-9).astype(np.int64)
-    if not float(np.prod(2.0 * reach + 1)) * len(positions) < _MAXIMUM_STRUTS * 5:
-        raise InputError(f"cutoff {cutoff:g} reaches over too many cells; lower it")
-    ranges = [np.arange(-r, r + 1) for r in reach]
-    cells = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    images = (wrapped[None] + (cells @ cell)[:, None]).reshape(-1, 3)
-    tree = cKDTree(images)
-    total = int(tree.query_ball_point(wrapped, cutoff, return_length=True).sum())
-    if total > 2 * _MAXIMUM_STRUTS:
-        raise InputError(f"cutoff {cutoff:g} joins {total // 2} pairs; lower it")
-    found = tree.query_ball_point(wrapped, cutoff)
-    i = np.repeat(np.arange(len(positions)), [len(x) for x in found])
-    image, j = np.divmod(np.concatenate([np.asarray(x, dtype=np.int64) for x in found]), len(positions))
-    shift = cells[image] - home[j].astype(np.int64) + home[i].astype(np.int64)
-    itself = (i == j) & (cells[image] == 0).all(axis=1)
-    _, index, shift = unique_edges(len(positions), np.stack([i, j])[:, ~itself], shift[~itself])
+    found = neighbor_list(
+        torch.from_numpy(positions), cutoff, cell=torch.from_numpy(cell), maximum_edges=2 * _MAXIMUM_STRUTS
+    )
+    _, index, shift = unique_edges(len(positions), found.edge_index.numpy(), found.edge_shift.numpy())
     return index, shift
