@@ -89,16 +89,101 @@ def test_cuts_that_are_not_drawn_are_named(tensor: Tensor, monkeypatch: pytest.M
     assert "cuts after the first 2 modes" in tensor("x.npy", "--png", "x.svg")
 
 
+def test_the_type_in_the_file_is_named_where_the_work_is_done_in_another(tensor: Tensor) -> None:
+    np.save("counts.npy", np.outer(np.arange(1, 9), np.arange(1, 8)).astype(np.uint8))
+    np.save("field.npy", np.outer(np.arange(1.0, 9), np.arange(1.0, 8)))
+    assert row(tensor("counts.npy"), "counts.npy")[1:] == ["uint8,", "read", "as", "float64"]
+    assert row(tensor("field.npy"), "field.npy")[1:] == ["float64"]
+
+
+def test_stores_stacks_and_video(tensor: Tensor) -> None:
+    """Each holds a stack of frames of low rank; the format is found, and its error kept."""
+    time, rows, columns = np.meshgrid(np.arange(8), np.arange(24), np.arange(32), indexing="ij")
+    frames = 100 + 60 * np.cos(0.1 * rows) * np.sin(0.1 * columns + 0.3 * time)
+    zarr, tifffile = pytest.importorskip("zarr"), pytest.importorskip("tifffile")
+    group = zarr.open_group("runs.zarr", mode="w")
+    group.create_array("first", data=frames, chunks=(4, 24, 16))
+    group.create_array("noise", data=np.random.default_rng(0).random((9, 9)))
+    tifffile.imwrite("stack.tif", frames.astype(np.float32))
+    pytest.importorskip("av")
+    iio = pytest.importorskip("imageio.v3")
+    grey = frames.astype(np.uint8)[..., None].repeat(3, -1)
+    iio.imwrite("film.avi", grey, plugin="pyav", codec="mpeg4", fps=10)
+    for arguments, shape, tolerance in (
+        (["runs.zarr", "--array", "first"], "8 x 24 x 32", "1e-6"),
+        (["stack.tif"], "8 x 24 x 32", "1e-5"),
+        (["film.avi"], "8 x 24 x 32 x 3", "0.05"),
+    ):
+        text = tensor(*arguments, "--tol", tolerance, "--out", "x.safetensors")
+        assert " ".join(row(text, "shape")[1:]) == shape
+        assert float(row(text, "relative error")[2]) <= float(tolerance)
+        assert float(row(text, "compression ratio")[2]) > 4
+        dense = load_format("x.safetensors").to_dense().numpy()
+        wanted = frames if dense.ndim == 3 else frames[..., None]
+        assert np.linalg.norm(dense - wanted) <= 0.1 * np.linalg.norm(np.broadcast_to(wanted, dense.shape))
+    assert "name one of first, noise" in tensor("runs.zarr", code=2)
+
+
+def test_a_file_is_sampled_and_never_read_whole(tensor: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted = TensorTrain.random((30, 20, 25, 16), 3, generator=seeded(4))
+    np.save("x.npy", planted.to_dense().numpy())
+    monkeypatch.setattr(formats.StoredArray, "read", lambda self: pytest.fail("the file was read as a whole"))
+    text = tensor("x.npy", "--cross", "--tol", "1e-8", "--out", "x.safetensors")
+    assert row(text, "format")[1:] == ["TensorTrain"]
+    assert row(text, "ranks")[1:] == ["3", "x", "3", "x", "3"]
+    assert float(row(text, "relative error")[2]) <= 1e-8
+    read, of, all_of_them = row(text, "entries read")[2:]
+    assert int(read.replace(",", "")) < 10_000
+    assert (of, all_of_them) == ("of", "240,000")
+    back = load_format("x.safetensors")
+    assert float((back.value - planted).norm()) <= 1e-7 * float(planted.norm())
+    assert back.facts["reason"] == "sampled by --cross"
+
+
+def test_samples_that_do_not_suffice_are_an_error(tensor: Tensor) -> None:
+    np.save("x.npy", np.random.default_rng(0).random((300, 300)))
+    said = tensor("x.npy", "--cross", "--tol", "1e-3", "--out", "x.safetensors", code=2)
+    assert "--cross stopped by its limit of sweeps at relative error" in said
+    assert "above --tol 0.001" in said
+    assert not Path("x.safetensors").exists()
+    for array, message in ((np.zeros((9, 9)), "zero at all"), (np.full((9, 9), np.nan), "holds NaN or Inf at (")):
+        np.save("x.npy", array)
+        said = tensor("x.npy", "--cross", code=2)
+        assert message in said
+        assert said.startswith("polyad: error: x.npy")
+    np.savez("x.npz", np.ones((3, 3)))
+    assert "entry by entry" in tensor("x.npz", "--cross", code=2)
+    assert "--cross: it finds a tensor train" in tensor("x.npy", "--cross", "--format", "cp", code=2)
+    assert "--cross: it finds a tensor train" in tensor("x.npy", "--cross", "--png", "x.png", code=2)
+
+
+def test_a_constant_array_is_one_term(tensor: Tensor) -> None:
+    np.save("x.npy", np.full((6, 7, 8), 2.5))
+    text = tensor("x.npy")
+    assert set(row(text, "ranks")[1:]) <= {"1", "x"}
+    assert float(row(text, "relative error")[2]) < 1e-12
+    text = tensor("x.npy", "--cross")
+    assert row(text, "ranks")[1:] == ["1", "x", "1"]
+
+
 @pytest.mark.parametrize(
     ("array", "arguments", "message"),
     [
         (np.ones(5), [], "holds a vector of 5 entries"),
+        (np.array(5.0), [], "holds a single number"),
+        (np.ones((2, 2), complex), [], "holds complex numbers"),
+        (np.array([[1.0, np.inf]]), [], "x.npy: it holds NaN or Inf"),
         (np.full((2, 2), np.nan), [], "x.npy: it holds NaN or Inf"),
         (np.zeros((2, 2)), [], "x.npy: every entry is zero"),
         (np.zeros((2, 0)), [], "x.npy: shape (2, 0) has no entries"),
         (np.array([[None]]), [], "holds Python objects"),
         (np.eye(3), ["--tol", "0"], "tolerance: 0 was given"),
         (np.eye(3), ["--tol", "2"], "tolerance: 2 was given"),
+        (np.eye(3), ["--tol", "1"], "tolerance: 1 was given"),
+        (np.eye(3), ["--tol", "nan"], "tolerance: nan was given"),
+        (np.eye(3), ["--tol=-0.1"], "tolerance: -0.1 was given"),
+        (np.eye(3), ["--tol=-0.1", "--cross"], "tolerance: -0.1 was given"),
+        (np.eye(3), ["--tol", "2", "--cross"], "tolerance: 2 was given"),
         (np.eye(3), ["--format", "hologram"], "allowed are ('tucker', 'train', 'tree', 'cp')"),
         (np.eye(3), ["--out", "x.npy"], "--out: x.npy has the suffix '.npy'; allowed are .safetensors"),
         (np.eye(3), ["--png", "x.gif"], "--png: x.gif has the suffix '.gif'; allowed are .png, .svg, .pdf"),

@@ -1,7 +1,7 @@
 """Tensor formats as values, and the algorithms that make, truncate and approximate them."""
 
 from polyad.tensors.formats.als import CPFit, cp_als
-from polyad.tensors.formats.array_files import read_array
+from polyad.tensors.formats.array_files import StoredArray, open_array, read_array
 from polyad.tensors.formats.base import Storage, TensorFormat, Truncation
 from polyad.tensors.formats.compress import Candidate, Compression, compress
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
@@ -31,6 +31,7 @@ __all__ = [
     "SavedFormat",
     "Spectrum",
     "Storage",
+    "StoredArray",
     "TensorFormat",
     "TensorNetwork",
     "TensorRing",
@@ -50,6 +51,7 @@ __all__ = [
     "khatri_rao",
     "load_format",
     "mutual_information",
+    "open_array",
     "order_modes",
     "plot_spectra",
     "randomised_basis",
