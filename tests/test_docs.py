@@ -18,6 +18,10 @@ PAGES = [
 ]
 
 
+OPTIONAL = ("skimage", "tifffile")
+"""Packages that a page asks its reader to install."""
+
+
 def python_blocks(text: str) -> list[tuple[int, str]]:
     """Every fenced block of Python with the line it starts on."""
     blocks = re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -32,7 +36,12 @@ def test_code_of_a_page_runs_from_top_to_bottom(page: Path, tmp_path: Path, monk
     names: dict[str, object] = {"__name__": "page"}
     for line, block in blocks:
         # as many empty lines as precede the block, so that a traceback names the page's line
-        exec(compile("\n" * (line - 1) + block, str(page), "exec"), names)  # our own pages, run as a reader would
+        try:
+            exec(compile("\n" * (line - 1) + block, str(page), "exec"), names)  # our own pages, run as a reader would
+        except ModuleNotFoundError as error:
+            if error.name not in OPTIONAL:
+                raise
+            pytest.skip(f"line {line} and what follows needs {error.name}")
 
 
 def test_blocks_are_found_with_their_lines() -> None:
