@@ -78,6 +78,12 @@ def test_frames_start_with_their_axis():
     torch.testing.assert_close(frames[..., 0], axes)
 
 
+def test_euler_angles_are_scipys_intrinsic_zyz():
+    angles = torch.randn(10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    expected = torch.from_numpy(Rotation.from_euler("ZYZ", angles.numpy()).as_matrix())
+    torch.testing.assert_close(rotations.euler_to_rotation(*angles.T), expected, rtol=0, atol=1e-14)
+
+
 def test_cross_product_matrix():
     first, second = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     product = (rotations.cross_product_matrix(first) @ second[..., None]).squeeze(-1)

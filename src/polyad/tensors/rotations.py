@@ -91,6 +91,15 @@ def quaternion_to_rotation(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tenso
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
+def euler_to_rotation(
+    alpha: Float[Tensor, "*batch"], beta: Float[Tensor, "*batch"], gamma: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Rz(alpha) Ry(beta) Rz(gamma): the z axis goes to the direction with polar angle beta and azimuth alpha."""
+    zero = torch.zeros_like(alpha)
+    about_z = [rotation_from_vector(torch.stack([zero, zero, angle], dim=-1)) for angle in (alpha, gamma)]
+    return about_z[0] @ rotation_from_vector(torch.stack([zero, beta, zero], dim=-1)) @ about_z[1]
+
+
 def frame_from_axis(axis: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """A rotation whose first column is the unit vector `axis`; the others are some orthonormal pair (no gradient)."""
     axis = axis.detach()
