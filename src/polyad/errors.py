@@ -36,3 +36,7 @@ class ConvergenceError(RuntimeError):
 
 class NumericalWarning(UserWarning):
     """The result stands, but something about the input deserves a look (the message says what)."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: names the step and the samples, and what to look at."""

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, final
 
-from polyad.errors import ConvergenceError, InputError, MissingDependencyError
+from polyad.errors import ConvergenceError, InputError, MissingDependencyError, TrainingError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
@@ -48,7 +48,7 @@ def describe_failure(error: BaseException) -> Failure | None:
         return Failure(_help_of(error), 0, is_help=True)
     if hasattr(error, "format_message"):  # the parser's own errors, under whichever name the installed typer keeps them
         return Failure(_usage_line(error), WRONG_INPUT)
-    if isinstance(error, (InputError, MissingDependencyError, ConvergenceError)):
+    if isinstance(error, (InputError, MissingDependencyError, ConvergenceError, TrainingError)):
         return Failure(str(error), WRONG_INPUT)
     if isinstance(error, OSError):
         return Failure(_system_line(error), WRONG_INPUT)
