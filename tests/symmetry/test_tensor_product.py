@@ -42,10 +42,8 @@ def test_fully_connected_equals_the_sum_over_paths() -> None:
             irreps.terms[p][1].degree
             for irreps, p in zip((FIRST, SECOND, PRODUCT), (path.first, path.second, path.product), strict=True)
         ]
-        piece = torch.einsum(
-            "wuv,abc,nua,nvb->nwc",
-            weight.detach(), clebsch_gordan(*degrees), FIRST.split(first)[path.first], SECOND.split(second)[path.second],
-        )  # fmt: skip
+        one, two = FIRST.split(first)[path.first], SECOND.split(second)[path.second]
+        piece = torch.einsum("wuv,abc,nua,nvb->nwc", weight.detach(), clebsch_gordan(*degrees), one, two)
         expected[:, PRODUCT.slices()[path.product]] += piece.flatten(1) / math.sqrt(fan_in[path.product])
     torch.testing.assert_close(layer(first, second).detach(), expected, rtol=0, atol=1e-12)
 

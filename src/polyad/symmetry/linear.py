@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
+from polyad.symmetry._parameters import normal_parameter
 from polyad.symmetry.irreps import Irrep, Irreps
 from polyad.symmetry.spherical_harmonics import degree_slices
 
@@ -51,7 +52,7 @@ class EquivariantLinear(nn.Module):
         self.weights = nn.ParameterDict()
         for _, irrep in self.irreps_out.regroup():
             shape = (self.irreps_out.multiplicity(irrep), self.irreps_in.multiplicity(irrep))
-            self.weights[str(irrep)] = _normal(shape, generator, dtype)
+            self.weights[str(irrep)] = normal_parameter(*shape, generator=generator, dtype=dtype)
         scalars = self.irreps_out.multiplicity(Irrep(0, 1)) if bias else 0
         self.bias = nn.Parameter(torch.zeros(scalars, dtype=dtype)) if scalars else None
 
@@ -93,7 +94,7 @@ class DegreeLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.lmax = lmax
-        self.weight = _normal((lmax + 1, channels_out, channels_in), generator, dtype)
+        self.weight = normal_parameter(lmax + 1, channels_out, channels_in, generator=generator, dtype=dtype)
         self.bias = nn.Parameter(torch.zeros(channels_out, dtype=dtype)) if bias else None
 
     def forward(self, coefficients: Float[Tensor, "*batch c_in harmonics"]) -> Float[Tensor, "*batch c_out harmonics"]:
@@ -117,8 +118,3 @@ def _mix(copies: Tensor, weight: Tensor) -> Tensor:
     if copies.shape[-1] == 1:
         return nn.functional.linear(copies.squeeze(-1), weight).unsqueeze(-1)
     return (copies.mT @ weight.T).mT
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None) -> nn.Parameter:
-    dtype = dtype or torch.get_default_dtype()
-    return nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype, device=generator.device))

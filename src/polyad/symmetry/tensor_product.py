@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
+from polyad.symmetry._parameters import normal_parameter
 from polyad.symmetry.coupling import clebsch_gordan
 from polyad.symmetry.irreps import Irrep, Irreps
 
@@ -78,10 +79,7 @@ class FullyConnectedTensorProduct(nn.Module):
             counts = self.irreps1.terms[path.first][0], self.irreps2.terms[path.second][0]
             fan_in[path.product] += math.prod(counts)
             shape = (self.irreps_out.terms[path.product][0], *counts)
-            weight = torch.randn(
-                shape, generator=generator, dtype=dtype or torch.get_default_dtype(), device=generator.device
-            )
-            self.weights.append(nn.Parameter(weight))
+            self.weights.append(normal_parameter(*shape, generator=generator, dtype=dtype))
         if 0 in fan_in:
             lost = self.irreps_out.terms[fan_in.index(0)][1]
             raise InputError(f"irreps_out: no path from {self.irreps1} and {self.irreps2} reaches {lost}")
