@@ -67,7 +67,7 @@ def test_derivative_along_tensors_of_fixed_ranks_is_exact_to_rounding(smallest: 
     assert cut.ranks == (3, 3, 3)
     mine = torch.autograd.grad((cut.to_dense() * pull).sum(), parameters, retain_graph=True)
     wanted = torch.autograd.grad((dense * pull).sum(), parameters)
-    # rounding of the tensor turns the direction of the smallest value by about eps / smallest, no more than that is lost
+    # rounding of the tensor turns the direction of the smallest value by about eps / smallest; no more is lost
     allowed = 1e-13 + torch.finfo(torch.float64).eps / smallest
     for one, other in zip(mine, wanted, strict=True):
         assert float((one - other).abs().max()) < allowed * float(other.abs().max())

@@ -24,7 +24,10 @@ from torch.nn.functional import pad
 
 from polyad.errors import InputError
 from polyad.tensors.formats import CP, Tucker
+from polyad.tensors.formats.cp import khatri_rao
 from polyad.tensors.formats.tucker import multiply_modes
+
+CACHED_NUMBERS = 2**16
 
 
 class _Part(NamedTuple):
@@ -82,13 +85,23 @@ def _reduce(block: CP, shape: Sequence[int] | None) -> _Part:
             basis, values = _unit_basis(columns) if keep else _weighted_basis(columns)
             bases.append(basis)
             weighted.append(basis * values)
-    small = CP(block.weights, tuple(b.mH @ f for b, f in zip(bases, block.factors, strict=True)))
+    core = _dense(block.weights, [b.mH @ f for b, f in zip(bases, block.factors, strict=True)])
     missing = [most - rows for rows, most in zip(block.shape, shape, strict=True)]
     bases, weighted = (
         [pad(matrix, (0, 0, 0, rows)) for matrix, rows in zip(matrices, missing, strict=True)]
         for matrices in (bases, weighted)
     )
-    return _Part(Tucker(small.to_dense(), tuple(bases)), weighted)
+    return _Part(Tucker(core, tuple(bases)), weighted)
+
+
+def _dense(weights: Tensor, factors: list[Tensor]) -> Tensor:
+    """All entries of a canonical tensor of many terms, some rows of the first mode at a time to stay in the cache."""
+    first, *middle, last = factors if len(factors) > 1 else [factors[0], torch.ones_like(weights)[None]]
+    others = khatri_rao(middle) if middle else torch.ones_like(weights)[None]
+    others = others * weights
+    rows = max(1, CACHED_NUMBERS // others.numel())
+    parts = [(part[:, None] * others).flatten(0, 1) @ last.mT for part in first.split(rows)]
+    return torch.cat(parts).reshape([len(factor) for factor in factors])
 
 
 def _unit_basis(matrix: Tensor) -> tuple[Tensor, Tensor]:
