@@ -1,8 +1,8 @@
-"""Truncation of a general network, bond by bond, with a measured error; equations in `network`."""
+"""Truncation of a general network with a measured error; equations in `network`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,37 +10,42 @@ from jaxtyping import Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._bond_truncation import shrink_bond
+from polyad.tensors.formats._network_fit import fit_network, leading_part
+from polyad.tensors.formats._network_triangle import network_triangle
 from polyad.tensors.formats.base import Truncation, check_tolerance, rank_caps
 from polyad.tensors.formats.contraction import Label, contract_network
 
 if TYPE_CHECKING:
     from polyad.tensors.formats.network import TensorNetwork
 
-SWEEPS = 20
+DIVISORS = (2, 4, 8, None, None)
+"""In pass after pass no bond falls below its first rank divided by this, so that none falls at the cost of others."""
+LARGEST_BOND = 4096
+"""A bond of size r between m tensors is cut alone where r^m is no larger, else only together with all others."""
 
 
 def truncate_network(
     network: TensorNetwork, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
 ) -> Truncation[TensorNetwork]:
-    """Every plain bond in order, the smallest rank whose measured error lies within its share of the tolerance."""
+    """The smallest ranks within the tolerance that are found, or the best fit of given ranks."""
     check_tolerance(tolerance, ranks, network.dtype)
-    smallest = 4 * torch.finfo(network.dtype).eps ** 0.5
-    if tolerance is not None and tolerance < smallest:
-        raise InputError(
-            f"tolerance: {tolerance:g} was given, but a network with loops measures its error by squares, which shows "
-            f"nothing below {smallest:.1e}; take that, or a tensor train or tree"
-        )
     refuse_gradient(network.arrays)
     caps = dict(zip(network.bonds, rank_caps(ranks, network.ranks), strict=True))
     with torch.no_grad():
         size = network.norm()
-        spent = torch.zeros_like(size)
-        bonds = network.plain_bonds()
-        for done, bond in enumerate(bonds):
-            share = (size * (tolerance or 0.0) - spent).clamp_min(0) / (len(bonds) - done)
-            network, error = _truncate_bond(network, bond, None if tolerance is None else share, caps[bond], size)
-            spent = spent + error
-    return Truncation(network, spent)
+        if not bool(size > 0):
+            return Truncation(leading_part(network, dict.fromkeys(caps, 1)).scale(0.0), torch.zeros_like(size))
+        value, error = _to_ranks(network, caps)
+        if tolerance is not None and bool(error <= tolerance * size):
+            value, error = _within(network, value, error, tolerance)
+    return Truncation(value, error)
+
+
+def distance(one: TensorNetwork, two: TensorNetwork) -> Num[Tensor, ""]:
+    """|one - two| for two networks on one graph, and the rounding of its terms, which may be larger than their sum."""
+    positive = [type(x)(tuple(t.abs() for t in x.tensors), x.indices, x.modes).norm() for x in (one, two)]
+    return (one - two).norm() + 16 * torch.finfo(one.dtype).eps * (positive[0] + positive[1])
 
 
 def refuse_gradient(arrays: Sequence[Tensor]) -> None:
@@ -49,85 +54,94 @@ def refuse_gradient(arrays: Sequence[Tensor]) -> None:
         raise InputError("truncate: this format is truncated by a search, which has no gradient; use torch.no_grad()")
 
 
-def _truncate_bond(
-    network: TensorNetwork, bond: Label, share: Tensor | None, cap: int, size: Tensor
-) -> tuple[TensorNetwork, Tensor]:
-    first, second = (place for place, names in enumerate(network.indices) if bond in names)
-    environment = _environment(network, bond, second)
-    full = environment.shape[0]
-    noise = torch.finfo(size.dtype).eps ** 0.5 * size
-    best = None
-    for rank in range(1 if share is not None else cap, cap + 1):
-        left, right = _low_rank_identity(environment, rank)
-        error = torch.hypot(_error(environment, left @ right), noise)
-        best = left, right, error
-        if share is None or bool(error <= share):
+def _to_ranks(original: TensorNetwork, caps: Mapping[Label, int]) -> tuple[TensorNetwork, Num[Tensor, ""]]:
+    """The best of joint fits that begin at the bonds cut one by one, and at their leading coordinates."""
+    if tuple(caps.values()) == original.ranks:
+        return original, torch.zeros_like(original.norm())
+    network = original
+    for bond, cap in caps.items():
+        network, _ = _truncate_bond(network, bond, None, cap, cap, None)
+    starts = [leading_part(network, caps), leading_part(original, caps)]
+    found = [starts[0], *(fit_network(original, start) for start in starts)]
+    errors = [distance(original, candidate) for candidate in found]
+    best = min(range(len(found)), key=lambda k: float(errors[k]))
+    return found[best], errors[best]
+
+
+def _within(
+    original: TensorNetwork, network: TensorNetwork, spent: Tensor, tolerance: float
+) -> tuple[TensorNetwork, Num[Tensor, ""]]:
+    """Pass after pass: all bonds at once where half of the tolerance suffices, then each as far as its share allows."""
+    allowed = original.norm() * tolerance
+    first = dict(zip(network.bonds, network.ranks, strict=True))
+    for divisor in DIVISORS:
+        before = network.ranks
+        floors = {label: 1 if divisor is None else -(-rank // divisor) for label, rank in first.items()}
+        lower = {label: min(rank, floors[label]) for label, rank in zip(network.bonds, before, strict=True)}
+        if divisor is not None and tuple(lower.values()) != before:
+            fitted = fit_network(original, leading_part(network, lower))
+            error = distance(original, fitted)
+            if bool(error <= allowed / 2):
+                network, spent = fitted, error
+        for done, bond in enumerate(network.bonds):
+            share = (allowed - spent).clamp_min(0) / (len(before) - done)
+            network, error = _truncate_bond(network, bond, share, first[bond], floors[bond], tolerance)
+            spent = spent + error
+        if network.ranks != before:
+            spent = distance(original, network)
+        elif divisor is None:
             break
-    assert best is not None  # the cap is at least one
-    left, right, error = best
-    if left.shape[1] >= full:  # nothing is gained
-        return network, torch.zeros_like(error)
+    return network, spent
+
+
+def _truncate_bond(
+    network: TensorNetwork, bond: Label, share: Tensor | None, cap: int, floor: int, tolerance: float | None
+) -> tuple[TensorNetwork, Num[Tensor, ""]]:
+    holders = [place for place, names in enumerate(network.indices) if bond in names]
+    full = network.tensors[holders[0]].shape[network.indices[holders[0]].index(bond)]
+    unchanged = network, torch.zeros_like(network.tensors[0].real.flatten()[0])
+    if full <= min(floor, cap) or full ** len(holders) > LARGEST_BOND:
+        return unchanged
+    if len(holders) == 1:  # a sum over one tensor alone
+        matrices, error = [network.tensors[0].new_ones(full, 1)], unchanged[1]
+    else:
+        environment, noise = _environment(network, bond, holders, tolerance)
+        found = shrink_bond(environment, share=share, cap=cap, floor=min(floor, cap))
+        if found is None:
+            return unchanged
+        matrices, error = found[0], torch.hypot(found[1], noise)
     tensors = list(network.tensors)
-    for place, matrix in ((first, left.mT), (second, right)):
+    for place, matrix in zip(holders, matrices, strict=True):
         at = network.indices[place].index(bond)
-        tensors[place] = torch.tensordot(matrix, tensors[place], dims=([1], [at])).movedim(0, at)
+        tensors[place] = torch.tensordot(matrix, tensors[place], dims=([0], [at])).movedim(0, at)
     return type(network)(tuple(tensors), network.indices, network.output), error
 
 
-def _environment(network: TensorNetwork, bond: Label, second: int) -> Num[Tensor, "r r r r"]:
-    """E[a, b, c, d]: bond ends a (first tensor) and b (second) of the conjugate network, c and d of the network."""
-    tensors, indices = [], []
-    modes = set(network.modes)
-    for mark in ("conjugate", "plain"):
-        for place, (tensor, names) in enumerate(zip(network.tensors, network.indices, strict=True)):
-            end = 1 if place == second else 0
-            labels = [("mode", n) if n in modes else (mark, n, end if n == bond else 0) for n in names]
-            tensors.append(tensor.conj() if mark == "conjugate" else tensor)
-            indices.append(labels)
-    output = [("conjugate", bond, 0), ("conjugate", bond, 1), ("plain", bond, 0), ("plain", bond, 1)]
-    return contract_network(tensors, indices, output)
-
-
-def _error(environment: Tensor, matrix: Tensor) -> Tensor:
-    gap = (torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device) - matrix).flatten()
-    full = len(gap)
-    return (gap.conj() @ environment.reshape(full, full) @ gap).real.clamp_min(0).sqrt()
-
-
-def _low_rank_identity(environment: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """P = left @ right of this rank, near the identity in the metric of the environment."""
-    left_metric = torch.einsum("abcb->ac", environment)
-    right_metric = torch.einsum("abad->bd", environment)
-    left_root, left_inverse = _roots(left_metric)
-    right_root, right_inverse = _roots(right_metric)
-    u, s, vh = torch.linalg.svd(left_root @ right_root.mT)
-    root = s[:rank].sqrt()
-    left, right = left_inverse @ (u[:, :rank] * root), (root[:, None] * vh[:rank]) @ right_inverse.mT
-    error = _error(environment, left @ right)
-    for _ in range(SWEEPS):
-        newer = _fit_right(environment, left)
-        new_left = _fit_right(environment.permute(1, 0, 3, 2), newer.mT).mT
-        new_error = _error(environment, new_left @ newer)
-        if not bool(new_error < error * (1 - 1e-3)):
-            break
-        left, right, error = new_left, newer, new_error
-    return left, right
-
-
-def _fit_right(environment: Tensor, left: Tensor) -> Tensor:
-    """The right factor that minimises the error for this left factor: normal equations, by pseudo-inverse."""
-    rank, full = left.shape[1], left.shape[0]
-    reduced = torch.einsum("ai,abcd->ibcd", left.conj(), environment)
-    matrix = torch.einsum("ibcd,cj->ibjd", reduced, left).reshape(rank * full, rank * full)
-    wanted = torch.einsum("ibcc->ib", reduced).reshape(-1)
-    inverse = torch.linalg.pinv(matrix, hermitian=True, rtol=torch.finfo(left.dtype).eps * rank * full * 10)
-    return (inverse @ wanted).reshape(rank, full)
-
-
-def _roots(metric: Tensor) -> tuple[Tensor, Tensor]:
-    """X with X^H X = metric, and its pseudo-inverse."""
-    values, vectors = torch.linalg.eigh((metric + metric.mH) / 2)
-    keep = values > values.max().clamp_min(0) * torch.finfo(metric.dtype).eps * len(values)
-    root = torch.where(keep, values, 0).sqrt()
-    inverse = torch.where(keep, 1 / torch.where(keep, root, 1), 0)
-    return root[:, None] * vectors.mH, vectors * inverse
+def _environment(
+    network: TensorNetwork, bond: Label, holders: Sequence[int], tolerance: float | None
+) -> tuple[Num[Tensor, "rank ..."], Num[Tensor, ""]]:
+    """The network with the bond open at each holder (rank, r, .., r), see `_bond_truncation`, and its rounding."""
+    ends: list[Label] = [("end", place) for place in holders]
+    modes: list[Label] = [("mode", label) for label in network.modes]
+    indices: list[list[Label]] = [
+        [("end", place) if label == bond else ("mode" if label in network.modes else "bond", label) for label in names]
+        for place, names in enumerate(network.indices)
+    ]
+    triangle = network_triangle(network.tensors, indices, modes, ends)
+    if triangle is not None:
+        return triangle, torch.zeros_like(triangle.real.flatten()[0])
+    smallest = 4 * torch.finfo(network.dtype).eps ** 0.5
+    if tolerance is not None and tolerance < smallest:
+        raise InputError(
+            f"tolerance: {tolerance:g} was given, but a network of cuts this wide measures its error by squares, which "
+            f"show nothing below {smallest:.1e}; take that, or a tensor train or tree"
+        )
+    conjugate: list[list[Label]] = [
+        [label if label in modes else ("conjugate", label) for label in names] for names in indices
+    ]
+    tensors = [*(tensor.conj() for tensor in network.tensors), *network.tensors]
+    gram = contract_network(tensors, [*conjugate, *indices], [*(("conjugate", end) for end in ends), *ends])
+    sizes = gram.shape[len(ends) :]
+    values, vectors = torch.linalg.eigh(gram.reshape(sizes.numel(), sizes.numel()))
+    root = values.clamp_min(0).sqrt()[:, None] * vectors.mH
+    return root.reshape(-1, *sizes), smallest / 4 * network.norm()

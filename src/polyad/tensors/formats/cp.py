@@ -19,6 +19,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._norms import differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -134,11 +135,12 @@ class CP(TensorFormat):
             lengths = lengths * torch.linalg.vector_norm(factor.detach(), dim=-2)
         if bool((square.detach() > 1e-6 * lengths.sum(-1).square()).all()):
             return square.sqrt()
-        carry = self.weights[..., None, :]
-        for factor in self.factors:
+        fixed = type(self)(self.weights.detach(), tuple(factor.detach() for factor in self.factors))
+        carry = fixed.weights[..., None, :]
+        for factor in fixed.factors:
             tall = carry[..., :, None, :] * factor[..., None, :, :]
             carry = _triangle(tall.flatten(-3, -2))
-        return torch.linalg.vector_norm(carry.sum(-1), dim=-1)
+        return differentiable_norm(torch.linalg.vector_norm(carry.sum(-1), dim=-1), self, fixed)
 
     def add(self, other: CP) -> CP:
         """The sum, of rank R1 + R2."""

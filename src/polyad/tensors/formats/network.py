@@ -3,17 +3,17 @@
     x_{output} = sum over all other labels of the product of the tensors
 
 Every other format is such a network; this one keeps its operations where no special structure helps. A network with
-loops has no exact SVD form, so truncation asks for each bond which matrix P of low rank may stand on it: with the
-bond's environment E (the network against itself, the bond left open) the squared error is
+loops has no exact SVD form, so truncation asks for each bond which matrix P of low rank may stand on it. With the
+bond cut open the network is a linear map e, found as a triangle by QR decompositions alone, and
 
-    |x - x(P)|^2 = vec(1 - P)^H E vec(1 - P)
+    |x - x(P)| = |e(1) - e(P)|
 
-P comes from the singular values in the metric of E's two marginals (exact and optimal on trees) and is then improved
-by alternating least squares (loops). The error is measured by this formula, bond by bond, and added up.
+is minimised over P = M N^T; a hyperedge between m tensors takes m such matrices. Bonds are visited until no rank
+falls; the error is the norm of the difference, in full precision unless the network's cuts are too wide for it.
 
 Source of the environment's use: M. Lubasch, J. I. Cirac, M.-C. Banuls, Phys. Rev. B 90 (2014) 064425.
 
-When not to use it: for chains and trees, whose own formats truncate without squaring, hence to full precision.
+When not to use it: for chains and trees, whose own formats find the best ranks in one sweep.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._network_triangle import network_triangle
+from polyad.tensors.formats._norms import CANCELLED, differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -54,7 +56,7 @@ class TensorNetwork(TensorFormat):
         output: the labels of the modes, in order; by default those that stand on one tensor only, as they come.
 
     `ranks` are the sizes of `bonds`, the labels that are summed, in the order of their first appearance. No batch.
-    `norm` and `truncate` work with squares: relative accuracy about the square root of the rounding unit.
+    `truncate` searches (see the module), so its ranks need not be the smallest there are; its error is measured.
     """
 
     tensors: tuple[Tensor, ...]
@@ -156,17 +158,25 @@ class TensorNetwork(TensorFormat):
         return contract_network([*(t.conj() for t in self.tensors), *other.tensors], [*mine, *others], [])
 
     def norm(self) -> Num[Tensor, "..."]:
-        """Square root of `inner`, each tensor brought to norm one beforehand; see the class for its accuracy."""
-        lengths = [torch.linalg.vector_norm(tensor) for tensor in self.tensors]
+        """By `inner`; by a triangle (see `_network_triangle`) where terms cancel so far that squares lose digits."""
+        lengths = [torch.linalg.vector_norm(tensor.detach()) for tensor in self.tensors]
         size = torch.ones_like(lengths[0])
         for length in lengths:
             size = size * length
-        if not bool(size.detach() > 0):
+        if not bool(size > 0):
             return size
         unit = type(self)(
             tuple(t / length for t, length in zip(self.tensors, lengths, strict=True)), self.indices, self.modes
         )
-        return unit.inner(unit).real.clamp_min(0).sqrt() * size
+        fixed = type(self)(tuple(tensor.detach() for tensor in unit.tensors), self.indices, self.modes)
+        with torch.no_grad():
+            square = fixed.inner(fixed).real.clamp_min(0)
+            positive = type(self)(tuple(tensor.abs() for tensor in fixed.tensors), self.indices, self.modes)
+            found = square.sqrt()
+            if bool(square <= CANCELLED * positive.inner(positive).real):
+                triangle = network_triangle(fixed.tensors, self.indices, self.modes)
+                found = found if triangle is None else torch.linalg.vector_norm(triangle)
+        return differentiable_norm(found, unit, fixed) * size
 
     def add(self, other: TensorNetwork) -> TensorNetwork:
         """The sum on the same graph, block-diagonal along the bonds (or, in separate parts, joined by a label)."""
@@ -236,7 +246,7 @@ class TensorNetwork(TensorFormat):
     def truncate(
         self, *, tolerance: float | None = None, ranks: int | Sequence[int] | None = None
     ) -> Truncation[TensorNetwork]:
-        """Bond by bond, in order; hyperedges keep their size. Without a gradient."""
+        """Bond by bond until no rank falls, hyperedges too; without a gradient."""
         from polyad.tensors.formats._network_rounding import truncate_network
 
         found = truncate_network(self, tolerance=tolerance, ranks=ranks)

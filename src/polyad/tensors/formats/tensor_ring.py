@@ -19,6 +19,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._norms import CANCELLED, differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -30,6 +31,7 @@ from polyad.tensors.formats.base import (
 )
 from polyad.tensors.formats.cp import normal, trailing
 from polyad.tensors.formats.network import TensorNetwork
+from polyad.tensors.formats.subspace import triangular_root
 from polyad.tensors.formats.tensor_train import check_chain, multiply_slices, squeeze_chain
 from polyad.tensors.formats.tucker import direct_sum
 
@@ -43,7 +45,7 @@ class TensorRing(TensorFormat):
         cores: core k has shape (*batch, r_{k-1}, n_k, r_k), with r_d = r_0.
 
     `ranks` is (r_0, .., r_{d-1}): the bond before each core. `orthogonalise` makes all cores but the last
-    left-orthogonal. `norm` and `truncate` work with squares (see `TensorNetwork`); `truncate` takes no batch.
+    left-orthogonal. `truncate` searches and takes no batch (see `TensorNetwork`); its error is measured.
     """
 
     cores: tuple[Tensor, ...]
@@ -150,8 +152,21 @@ class TensorRing(TensorFormat):
         return carry.flatten(-2).diagonal(dim1=-2, dim2=-1).sum(-1)
 
     def norm(self) -> Num[Tensor, "..."]:
-        """Square root of `inner`; see the class for its accuracy."""
-        return self.inner(self).real.clamp_min(0).sqrt()
+        """By `inner`; by a sweep of QR decompositions over both open bonds where squares lose digits."""
+        fixed = type(self)(tuple(core.detach() for core in self.cores))
+        with torch.no_grad():
+            square = fixed.inner(fixed).real.clamp_min(0)
+            positive = type(self)(tuple(core.abs() for core in fixed.cores))
+            if bool((square > CANCELLED * positive.inner(positive).real).all()):
+                size = square.sqrt()
+            else:
+                eye = torch.eye(self.ranks[0], dtype=self.dtype, device=self.device)
+                carry = eye[None].expand(*self.batch_shape, -1, -1, -1)
+                for core in fixed.cores:  # carry (q, r_0, r_k), from both open bonds to orthonormal rows
+                    tall = torch.einsum("...qab,...bnc->...qnac", carry, core).flatten(-4, -3)
+                    carry = triangular_root(tall.flatten(-2)).unflatten(-1, tall.shape[-2:])
+                size = torch.linalg.vector_norm(carry.diagonal(dim1=-2, dim2=-1).sum(-1), dim=-1)
+        return differentiable_norm(size, self, fixed)
 
     def add(self, other: TensorRing) -> TensorRing:
         """The sum, of ranks r_k + s_k."""

@@ -22,6 +22,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._norms import differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -135,11 +136,12 @@ class TensorTrain(TensorFormat):
 
     def norm(self) -> Num[Tensor, "..."]:
         """Norm of the last core of the left-orthogonal form."""
-        carry = torch.ones_like(self.cores[0][..., :1, 0, :1])
-        for core in self.cores:
+        fixed = type(self)(tuple(core.detach() for core in self.cores))
+        carry = torch.ones_like(fixed.cores[0][..., :1, 0, :1])
+        for core in fixed.cores:
             tall = (carry @ core.flatten(-2)).unflatten(-1, core.shape[-2:]).flatten(-3, -2)
-            carry = torch.linalg.qr(tall).R if tall.shape[-2] > tall.shape[-1] else tall
-        return torch.linalg.vector_norm(carry, dim=(-2, -1))
+            carry = triangular_root(tall)
+        return differentiable_norm(torch.linalg.vector_norm(carry, dim=(-2, -1)), self, fixed)
 
     def add(self, other: TensorTrain) -> TensorTrain:
         """The sum, of ranks r_k + s_k."""

@@ -24,6 +24,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._norms import differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -180,8 +181,9 @@ class TreeTensorNetwork(TensorFormat):
 
     def norm(self) -> Num[Tensor, "..."]:
         """Norm of the root once all other nodes are isometries."""
-        root = self.orthogonalise().cores[-1]
-        return torch.linalg.vector_norm(root.flatten(len(self.batch_shape)), dim=-1)
+        fixed = self._from_nodes([array.detach() for array in self._by_node()])
+        root = fixed.orthogonalise().cores[-1]
+        return differentiable_norm(torch.linalg.vector_norm(root.flatten(len(self.batch_shape)), dim=-1), self, fixed)
 
     def add(self, other: TreeTensorNetwork) -> TreeTensorNetwork:
         """The sum on the same tree; ranks add."""
@@ -250,6 +252,10 @@ class TreeTensorNetwork(TensorFormat):
     def by_node(self) -> list[Tensor]:
         """Factors and cores as one list, children before parents (the order of `ranks`, the root last)."""
         return self._by_node()
+
+    def with_nodes(self, arrays: Sequence[Tensor]) -> TreeTensorNetwork:
+        """A network on the same tree from one array a node, in the order of `by_node`."""
+        return self._from_nodes(arrays)
 
     def _by_node(self) -> list[Tensor]:
         cores = iter(self.cores)

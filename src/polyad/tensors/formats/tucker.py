@@ -21,6 +21,7 @@ from jaxtyping import Int, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._norms import differentiable_norm
 from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
@@ -140,8 +141,10 @@ class Tucker(TensorFormat):
 
     def norm(self) -> Num[Tensor, "..."]:
         """Norm of the core once the factors are orthonormal."""
-        core = self.orthogonalise().core
-        return torch.linalg.vector_norm(core.flatten(len(self.batch_shape)), dim=-1)
+        fixed = type(self)(self.core.detach(), tuple(factor.detach() for factor in self.factors))
+        core = multiply_modes(fixed.core, {m: triangular_root(f) for m, f in enumerate(fixed.factors)}, self.order)
+        size = torch.linalg.vector_norm(core.flatten(len(self.batch_shape)), dim=-1)
+        return differentiable_norm(size, self, fixed)
 
     def add(self, other: Tucker) -> Tucker:
         """The sum, of ranks r_k + s_k; its core is block diagonal."""
