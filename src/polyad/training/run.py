@@ -167,7 +167,7 @@ class Run:
 
     def restore(self, facts: Mapping[str, Any], options: dict[str, Any]) -> State:
         """The state of the folder's checkpoint, or a fresh one."""
-        self.facts = {**facts, "options": options}
+        self.facts = {**facts, "run": options}
         if self.folder is None:
             return State()
         if self.processes.leads:
@@ -180,9 +180,9 @@ class Run:
         if not path.exists():
             return State()
         found = load_checkpoint(path)
-        if found.facts.get("options") != options:
+        if found.facts.get("run") != options:
             raise InputError(
-                f"folder: {path} is of a run with {found.facts.get('options')}, this one has {options}; use another "
+                f"folder: {path} is of a run with {found.facts.get('run')}, this one has {options}; use another "
                 "folder, or remove it to start afresh"
             )
         if self.sharded:

@@ -1,0 +1,1 @@
+"""Learning from structures: networks by name, trained, kept and compared by one command."""

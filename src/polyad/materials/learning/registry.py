@@ -1,0 +1,96 @@
+"""Networks by name, with the options that a checkpoint remembers.
+
+A checkpoint holds the name of its network and the options it was built with, as JSON; nothing but a name in this table
+is ever built from it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, final
+
+from torch import nn
+
+from polyad.errors import InputError
+
+
+@final
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be asked for by name.
+
+    Args:
+        name: on the command line.
+        place: "module:class", imported when it is built.
+        summary: one line for lists.
+        options: those that differ from the class's defaults for a training on a desktop.
+    """
+
+    name: str
+    place: str
+    summary: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> type[nn.Module]:
+        """The class."""
+        module, _, name = self.place.partition(":")
+        found: type[nn.Module] = getattr(import_module(module), name)
+        return found
+
+
+POTENTIALS: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "schnet",
+            "polyad.materials.potentials.invariant:InvariantNetwork",
+            "scalars and distances only, the baseline",
+        ),
+        Architecture(
+            "tensornet",
+            "polyad.materials.potentials.tensornet:TensorNet",
+            "3 x 3 matrices on atoms, coupled by matrix products",
+            {"channels": 64},
+        ),
+    )
+}
+"""Networks that give every atom an energy."""
+
+_FIXED = ("self", "kinds", "cutoff")
+
+
+def build_network(
+    name: str,
+    *,
+    kinds: int,
+    cutoff: float,
+    options: Mapping[str, Any] | None = None,
+    table: Mapping[str, Architecture] = POTENTIALS,
+) -> nn.Module:
+    """The network with this name.
+
+    Args:
+        name: one of the table's.
+        kinds: number of elements.
+        cutoff: of the neighbour list.
+        options: of its class; those not given are the architecture's.
+        table: where to look.
+
+    Raises:
+        InputError: an unknown name, or an option that the class does not have.
+    """
+    if name not in table:
+        raise InputError(f"model: {name!r} is unknown; there are {', '.join(sorted(table))}")
+    cls = table[name].load()
+    chosen = {**table[name].options, **(options or {})}
+    allowed = [key for key in inspect.signature(cls.__init__).parameters if key not in _FIXED]
+    unknown = [key for key in chosen if key not in allowed]
+    if unknown:
+        raise InputError(f"model: {name} has no option {unknown[0]!r}; there are {', '.join(allowed)}")
+    try:
+        return cls(kinds=kinds, cutoff=cutoff, **chosen)
+    except TypeError as error:
+        raise InputError(f"model: options {chosen} do not fit {name} ({error})") from error
