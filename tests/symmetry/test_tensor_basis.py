@@ -109,6 +109,28 @@ def test_symmetric_traceless_part_is_the_harmonic_of_a_direction() -> None:
         torch.testing.assert_close(ratio, ratio[0].expand_as(ratio))
 
 
+@pytest.mark.parametrize(
+    ("formula", "irreps"),
+    [("ij", "1x1e+1x2e"), ("ij=ji", "1x2e"), (ELASTICITY, "1x4e"), ("ijk=ikj", "1x2o+1x3o"), ("a", "1x1o")],
+)
+def test_traceless_tensors_have_no_trace_and_nothing_else_is_lost(formula: str, irreps: str) -> None:
+    basis, whole = TensorBasis(formula, traceless=True), TensorBasis(formula)
+    assert str(basis.irreps) == irreps
+    order = basis.order
+
+    def traces(tensors: torch.Tensor) -> torch.Tensor:
+        pairs = [(a, b) for a in range(1, order + 1) for b in range(a + 1, order + 1)]
+        return torch.cat(
+            [torch.diagonal(tensors, dim1=a, dim2=b).sum(-1).reshape(len(tensors), -1) for a, b in pairs], 1
+        )
+
+    unit = torch.eye(basis.irreps.dim, dtype=torch.float64)
+    if order > 1:
+        assert float(traces(basis.to_tensor(unit)).abs().max()) < 1e-12
+        everything = traces(whole.to_tensor(torch.eye(whole.irreps.dim, dtype=torch.float64)))
+        assert whole.irreps.dim - int(torch.linalg.matrix_rank(everything, rtol=1e-8)) == basis.irreps.dim
+
+
 def test_same_irreps_and_span_as_e3nn() -> None:
     o3 = pytest.importorskip("e3nn.o3")
     for formula in ("ij=ji", "ijk=ikj", "ijk=-jik"):
@@ -148,7 +170,7 @@ def test_other_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="axial"):
         TensorBasis("ij", axial="k")
     with pytest.raises(InputError, match="no tensor"):
-        TensorBasis("ij=-ji", traceless=True)
+        TensorBasis("ijkl=-jikl=-ikjl=-ijlk")
     with pytest.raises(InputError, match="last axes of 3"):
         TensorBasis("ij").to_irreps(torch.zeros(3, 4))
     with pytest.raises(InputError, match="components"):

@@ -1,9 +1,10 @@
 """The harmonic basis of Cartesian tensors: any index symmetry to irreps, by an orthogonal change of basis.
 
 A tensor property is named by its indices and the exchanges that leave it alone: elasticity "ijkl=jikl=klij", dielectric
-"ij=ji", piezo-electric and electro-optic "ijk=ikj", piezo-optic "ijkl=jikl=ijlk", magnetic anisotropy "ij=ji" traceless. Coupling its indices one after the other, each a
-vector, over all intermediate degrees gives an orthonormal basis of all 3^n components, in irreps. The projector on the
-tensors with the symmetry commutes with rotations, so in that basis it mixes copies of an irrep alone,
+and magnetic anisotropy "ij=ji", piezo-electric and electro-optic "ijk=ikj", piezo-optic "ijkl=jikl=ijlk". Coupling the
+indices one after the other, each a vector, over all intermediate degrees gives an orthonormal basis of all 3^n
+components, in irreps. The projector on the tensors with the symmetry commutes with rotations, so in that basis it mixes
+copies of an irrep alone,
 
     P = mean over the group of permutations, with signs;   P_l[p, q] = <path p, m| P |path q, m>  for any m
 
@@ -26,6 +27,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import final
 
 import numpy as np
@@ -49,9 +51,9 @@ _INDEPENDENT = 1e-8
 class TensorBasis:
     """Basis of the Cartesian tensors with the symmetry of `formula`; see the module's docstring.
 
-    `formula` is one arrangement of the indices, and others equal to it, or to minus it: "ij=-ji". Repeating an index
-    is not allowed; traces are taken out with `traceless`, which leaves out irreps below the highest degree. Indices
-    are polar vectors; those named in `axial` are axial ones (magnetic fields, rotations), which changes parity alone.
+    `formula` is one arrangement of the indices, and others equal to it, or to minus it: "ij=-ji". With `traceless`, the
+    trace over every pair of indices is zero besides. Indices are polar vectors; those named in `axial` are axial ones
+    (magnetic fields, rotations), which changes parity alone.
     """
 
     formula: str
@@ -172,14 +174,14 @@ def _build(formula: str, traceless: bool) -> tuple[tuple[tuple[int, int], ...], 
     group = index_permutations(formula)
     terms, rows = [], []
     for degree, paths in sorted(_paths(order).items()):
-        if traceless and degree < order:
-            continue
         # paths: (copies, 2 degree + 1, 3, ..., 3), orthonormal
         projected = np.zeros_like(paths[:, 0])
         for permutation, sign in group.items():
             projected += np.transpose(paths[:, 0], (0, *(1 + place for place in permutation))) * (sign / len(group))
         projector = paths[:, 0].reshape(len(paths), -1) @ projected.reshape(len(paths), -1).T
         chosen = _image(projector)
+        if traceless and len(chosen):
+            chosen = _without_traces(np.tensordot(chosen, paths[:, 0], axes=1)) @ chosen
         if len(chosen):
             terms.append((degree, len(chosen)))
             rows.append(np.tensordot(chosen, paths, axes=1).reshape(-1, 3**order))
@@ -202,6 +204,14 @@ def _paths(order: int) -> dict[int, np.ndarray]:
                 longer.setdefault(result, []).append(np.moveaxis(coupled, -2, 1))
         chains = {degree: np.concatenate(parts) for degree, parts in longer.items()}
     return chains
+
+
+def _without_traces(tensors: np.ndarray) -> np.ndarray:
+    """Orthonormal combinations of the tensors (copies, 3, ..., 3) in which every trace is zero."""
+    pairs = combinations(range(1, tensors.ndim), 2)
+    traces = [np.trace(tensors, axis1=first, axis2=second).reshape(len(tensors), -1) for first, second in pairs]
+    stacked = np.concatenate(traces, axis=1) if traces else np.zeros((len(tensors), 1))
+    return _image(np.eye(len(tensors)) - stacked @ np.linalg.pinv(stacked, rcond=_INDEPENDENT))
 
 
 def _image(projector: np.ndarray) -> np.ndarray:
