@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -247,6 +248,40 @@ def test_norm_that_nearly_vanishes_has_its_gradient(member: Member) -> None:
     for found, wanted in zip(arrays, held, strict=True):
         assert found.grad is not None
         assert torch.allclose(found.grad, wanted.grad, atol=1e-6 * float(wanted.grad.abs().max()))
+
+
+FROM_DENSE: dict[str, Callable[..., TensorFormat]] = {
+    "CP": CP.from_dense,
+    "Tucker": Tucker.from_dense,
+    "TensorTrain": TensorTrain.from_dense,
+    "TensorRing": TensorRing.from_dense,
+    "TreeTensorNetwork": partial(TreeTensorNetwork.from_dense, tree=TREE),
+    "TensorNetwork": partial(TensorNetwork.from_dense, indices=GRAPH, output=range(4)),
+    "TensorNetwork with hyperedges": partial(TensorNetwork.from_dense, indices=HYPER, output=range(4)),
+}
+
+
+@every_member
+@every_dtype
+def test_a_dense_tensor_of_the_format_is_found_again(member: Member, dtype: torch.dtype) -> None:
+    """At its own ranks, and at a tolerance where the format decides by singular values."""
+    (x,) = draws(member, dtype, count=1)
+    dense, make = x.to_dense(), FROM_DENSE[member.name]
+    found = make(dense, ranks=4 if isinstance(x, TensorRing) else 2)  # TR-SVD cannot choose the first bond's gauge
+    assert type(found) is type(x)
+    exact = isinstance(x, Tucker | TensorTrain | TreeTensorNetwork | TensorRing)
+    allowed = ACCURACY[dtype] if exact else 1e-3
+    assert float((found.to_dense() - dense).norm()) <= 10 * allowed * float(dense.norm())
+    if not isinstance(x, TensorNetwork):
+        noise = torch.randn(SHAPE, generator=seeded(7), dtype=dtype)
+        rounded = make(dense + 1e-3 * dense.norm() / noise.norm() * noise, tolerance=0.02)
+        assert float((rounded.to_dense() - dense).norm()) <= 0.03 * float(dense.norm())
+        assert isinstance(x, TensorRing) or max(rounded.ranks) <= max(x.ranks)
+        with pytest.raises(InputError, match="tolerance"):
+            make(dense, tolerance=0.0)
+    for bad, word in ((dense * torch.nan, "NaN"), (dense * 0, "zero")):
+        with pytest.raises(InputError, match=word):
+            make(bad, ranks=2)
 
 
 # ---------------------------------------------------------------- promises

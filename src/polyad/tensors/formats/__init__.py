@@ -20,6 +20,7 @@ from polyad.tensors.formats.tree import TreeTensorNetwork
 from polyad.tensors.formats.tree_layout import balanced_tree, chain_tree
 from polyad.tensors.formats.tt_svd import tr_svd, tt_svd
 from polyad.tensors.formats.tucker import Tucker
+from polyad.tensors.formats.tucker_als import TuckerFit, tucker_als
 
 __all__ = [
     "CP",
@@ -39,6 +40,7 @@ __all__ = [
     "TreeTensorNetwork",
     "Truncation",
     "Tucker",
+    "TuckerFit",
     "balanced_tree",
     "chain_tree",
     "compress",
@@ -62,5 +64,6 @@ __all__ = [
     "tree_svd",
     "tt_cross",
     "tt_svd",
+    "tucker_als",
     "unfolding_spectra",
 ]

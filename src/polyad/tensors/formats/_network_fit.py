@@ -7,7 +7,7 @@ sides. Fits all bonds at once, which truncation bond by bond cannot: of two equa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,29 +30,31 @@ def leading_part(network: TensorNetwork, ranks: Mapping[Label, int]) -> TensorNe
 
 
 def fit_network(wanted: TensorNetwork, start: TensorNetwork, *, sweeps: int = 30, gain: float = 1e-3) -> TensorNetwork:
-    """Sweeps over the tensors of `start`, on the graph of `wanted`, until one lowers the error by less than `gain`."""
+    """Sweeps over the tensors of `start` until one lowers the error by less than `gain`; modes have the same labels."""
     tensors = list(start.tensors)
     square = float(wanted.inner(wanted).real)
     error = float("inf")
     for _ in range(sweeps):
         for place in range(len(tensors)):
-            tensors[place], explained = _solve(wanted, tensors, place)
+            tensors[place], explained = _solve(wanted, start.indices, tensors, place)
         before, error = error, max(square - float(explained), 0.0) ** 0.5
         if not error < before * (1 - gain):
             break
-    return type(wanted)(tuple(tensors), wanted.indices, wanted.modes)
+    return type(start)(tuple(tensors), start.indices, start.modes)
 
 
-def _solve(wanted: TensorNetwork, tensors: list[Tensor], place: int) -> tuple[Tensor, Num[Tensor, ""]]:
+def _solve(
+    wanted: TensorNetwork, indices: Sequence[Sequence[Label]], tensors: list[Tensor], place: int
+) -> tuple[Tensor, Num[Tensor, ""]]:
     """The best tensor at this place, and the squared norm that the network then explains."""
-    names, modes = wanted.indices[place], set(wanted.modes)
+    names, modes = indices[place], set(wanted.modes)
     others = [k for k in range(len(tensors)) if k != place]
-    elsewhere = {label for k in others for label in wanted.indices[k]}
+    elsewhere = {label for k in others for label in indices[k]}
     batch = [label for label in names if label in modes and label in elsewhere]
     bonds = [label for label in names if label not in modes]
     alone = [label for label in names if label in modes and label not in elsewhere]
     conjugates = [tensors[k].conj() for k in others]
-    mirrored = [[_mirror(label, modes) for label in wanted.indices[k]] for k in others]
+    mirrored = [[_mirror(label, modes) for label in indices[k]] for k in others]
     left = [_mirror(label, modes) for label in bonds]
     one = tensors[place].new_ones(())
     sizes = dict(zip(names, tensors[place].shape, strict=True))
@@ -62,7 +64,7 @@ def _solve(wanted: TensorNetwork, tensors: list[Tensor], place: int) -> tuple[Te
     mirrored_extra = [[_mirror(label, modes)] for _, label in ones]
     gram = contract_network(
         [*conjugates, *extra, *(tensors[k] for k in others), *extra],
-        [*mirrored, *mirrored_extra, *(wanted.indices[k] for k in others), *extra_names],
+        [*mirrored, *mirrored_extra, *(indices[k] for k in others), *extra_names],
         [*batch, *left, *bonds],
     )
     theirs = [[label if label in modes else ("wanted", label) for label in group] for group in wanted.indices]

@@ -84,17 +84,8 @@ class MaskedTarget:
 
     def solve(self, factors: Sequence[Tensor], mode: int) -> Tensor:
         """Row by row: every row has the normal matrix of its own known entries."""
-        others = khatri_rao([factor for k, factor in enumerate(factors) if k != mode]).conj()
-        rank = others.shape[1]
-        known = self.mask.movedim(mode, 0).flatten(1)
-        products = self.tensor.movedim(mode, 0).flatten(1) @ others
-        grams = known.new_zeros(known.shape[0], rank * rank)
-        step = max(1, 4_000_000 // rank**2)
-        for start in range(0, others.shape[0], step):
-            rows = others[start : start + step]
-            pairs = (rows.conj()[:, :, None] * rows[:, None, :]).flatten(1)
-            grams += known[:, start : start + step] @ pairs
-        return solve_gram(products[:, None, :], grams.reshape(-1, rank, rank))[:, 0]
+        others = khatri_rao([factor for k, factor in enumerate(factors) if k != mode])
+        return solve_rows(self.tensor.movedim(mode, 0).flatten(1), self.mask.movedim(mode, 0).flatten(1), others)
 
     def residual(self, factors: Sequence[Tensor]) -> float:
         """Over the known entries."""
@@ -128,6 +119,19 @@ class CPTarget:
     def filled(self) -> Tensor:
         """The dense tensor; ask for it only on a small core."""
         return self.value.to_dense()
+
+
+def solve_rows(rows: Tensor, known: Tensor, design: Tensor) -> Tensor:
+    """For every row of (n, m) its least-squares coefficients over the known entries: row = coefficients design^T."""
+    conjugate, rank = design.conj(), design.shape[1]
+    products = rows @ conjugate
+    grams = known.new_zeros(known.shape[0], rank * rank)
+    step = max(1, 4_000_000 // rank**2)
+    for start in range(0, design.shape[0], step):
+        part = conjugate[start : start + step]
+        pairs = (part.conj()[:, :, None] * part[:, None, :]).flatten(1)
+        grams += known[:, start : start + step] @ pairs
+    return solve_gram(products[:, None, :], grams.reshape(-1, rank, rank))[:, 0]
 
 
 def solve_gram(product: Tensor, gram: Tensor) -> Tensor:

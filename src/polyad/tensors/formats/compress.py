@@ -22,7 +22,7 @@ from jaxtyping import Num
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.tensors.formats.als import cp_als
+from polyad.tensors.formats.als_ranks import cp_within
 from polyad.tensors.formats.base import TensorFormat, check_dense, check_tolerance
 from polyad.tensors.formats.cp import CP
 from polyad.tensors.formats.hosvd import st_hosvd, tree_svd
@@ -199,25 +199,10 @@ def _cp(tensor: Tensor, tol: float, size: Tensor, largest: int, fewest: int, see
     limit = min(largest, prod(tensor.shape) // max(tensor.shape), (fewest - 1) // per_term)
     if limit < 1:
         return None, "a single CP term already stores more"
-    best: Candidate | None = None
-    low, high = 1, limit
-    # doubling finds a rank that suffices, bisection the smallest one
-    rank = 1
-    while low <= high:
-        fit = cp_als(tensor, rank, starts=2, sweeps=100, tolerance=1e-2 * tol, seed=seed)
-        if fit.error <= tol:
-            candidate = _measured("cp", fit.value, tensor, size)
-            if candidate.error <= tol and (best is None or candidate.numbers < best.numbers):
-                best = candidate
-            high = rank - 1
-        else:
-            low = rank + 1
-        rank = (low + high) // 2 if best is not None else min(2 * rank, high)
-        if best is None and low > high:
-            break
-        rank = max(rank, low)
-    note = "" if best is not None else f"CP did not reach it up to rank {limit}, where it would store as much"
-    return best, note
+    fit = cp_within(tensor, tol, max_rank=limit, seed=seed)
+    if fit is None:
+        return None, f"CP did not reach it up to rank {limit}, where it would store as much"
+    return _measured("cp", fit.value, tensor, size), ""
 
 
 def _reason(ranked: Sequence[Candidate], tensor: Tensor, tol: float, ratio: float, tried: str) -> str:

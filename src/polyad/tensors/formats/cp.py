@@ -29,6 +29,7 @@ from polyad.tensors.formats.base import (
     check_memory,
     check_same,
     check_squeezed,
+    check_tolerance,
 )
 
 
@@ -75,11 +76,27 @@ class CP(TensorFormat):
         return cls(torch.full_like(factors[0][..., 0, :], ranks**-0.5), factors)
 
     @classmethod
-    def from_dense(cls, tensor: Num[Tensor, "..."], *, ranks: int, seed: int = 0) -> CP:
-        """The best of several alternating least squares fits (see `cp_als` for its options and history)."""
-        from polyad.tensors.formats.als import cp_als
+    def from_dense(
+        cls, tensor: Num[Tensor, "..."], *, tolerance: float | None = None, ranks: int | None = None, seed: int = 0
+    ) -> CP:
+        """The best of several alternating least squares fits (see `cp_als` for its options and history).
 
-        return cls(*_parts(cp_als(tensor, ranks, seed=seed).value))
+        With a tolerance the smallest rank, up to `ranks`, that is found to keep it (see `cp_within`).
+        """
+        from polyad.tensors.formats.als import cp_als
+        from polyad.tensors.formats.als_ranks import cp_within
+
+        check_tolerance(tolerance, ranks, tensor.dtype)
+        if tolerance is None:
+            assert ranks is not None  # one of them was given
+            return cls(*_parts(cp_als(tensor, ranks, seed=seed).value))
+        largest = tensor.numel() // max(tensor.shape)
+        fit = cp_within(
+            tensor, tolerance, max_rank=largest if ranks is None else ranks, starts=4, sweeps=500, seed=seed
+        )
+        if fit is None:
+            raise InputError(f"tolerance: no fit of up to {ranks or largest} terms keeps {tolerance:g}; allow more")
+        return cls(*_parts(fit.value))
 
     @property
     def arrays(self) -> tuple[Tensor, ...]:

@@ -34,6 +34,7 @@ from polyad.tensors.formats.base import (
     TensorFormat,
     Truncation,
     check_arrays,
+    check_dense,
     check_indices,
     check_matrix,
     check_memory,
@@ -97,6 +98,55 @@ class TensorNetwork(TensorFormat):
         for rank in network.ranks:
             terms *= rank
         return network.scale(terms**-0.5)
+
+    @classmethod
+    def from_dense(
+        cls,
+        tensor: Num[Tensor, "..."],
+        *,
+        indices: Sequence[Sequence[Label]],
+        ranks: int | Mapping[Label, int],
+        output: Sequence[Label] | None = None,
+        starts: int = 3,
+        sweeps: int = 100,
+        seed: int = 0,
+    ) -> TensorNetwork:
+        """The best of several alternating least squares fits on a graph; without a gradient.
+
+        Args:
+            tensor: dense, finite, not zero.
+            indices: the graph, one label a dimension of each tensor.
+            ranks: size of every bond, one for all or one each.
+            output: labels of the tensor's modes, in order; by default those that stand once, as they come.
+            starts: random starts.
+            sweeps: largest number of sweeps over the tensors of each start.
+            seed: of the starts.
+        """
+        from polyad.tensors.formats._network_fit import fit_network
+
+        check_dense(tensor)
+        every = [label for labels in indices for label in labels]
+        modes = tuple(label for label in every if every.count(label) == 1) if output is None else tuple(output)
+        if len(modes) != tensor.ndim:
+            raise InputError(f"output: {len(modes)} labels for a tensor of {tensor.ndim} modes; name each mode once")
+        bonds = dict.fromkeys(label for label in every if label not in modes)
+        rank = dict.fromkeys(bonds, ranks) if isinstance(ranks, int) else dict(ranks)
+        sizes = {**rank, **dict(zip(modes, tensor.shape, strict=True))}
+        generator = torch.Generator(device=tensor.device).manual_seed(seed)
+        with torch.no_grad():
+            wanted = cls((tensor.detach(),), (modes,), modes)
+            best, least = None, torch.inf
+            for _ in range(starts):
+                start = cls.random(indices, sizes, output=modes, generator=generator, dtype=tensor.dtype)
+                found = fit_network(wanted, start, sweeps=sweeps, gain=1e-4)
+                error = float(torch.linalg.vector_norm(found.to_dense() - tensor) / torch.linalg.vector_norm(tensor))
+                if error < least:
+                    best, least = found, error
+                if error <= torch.finfo(tensor.dtype).eps ** 0.5:
+                    break
+        if best is None:
+            raise InputError(f"starts: {starts} was given; give at least 1")
+        return best
 
     @property
     def modes(self) -> tuple[Label, ...]:
