@@ -29,7 +29,7 @@ from polyad.tensors.chebyshev.canonical import CanonicalBlock, from_canonical_bl
 from polyad.tensors.chebyshev.chebyshev_tucker import Box, check_box
 from polyad.tensors.chebyshev.newton_kernel import GaussianSum
 
-TERMS_AT_ONCE = 2048
+TERMS_AT_ONCE = 1024
 PAIRS_AT_ONCE = 2**18
 
 
@@ -62,8 +62,8 @@ def long_range_potential(
     for weights, rates in zip(kernel.weights.split(group), kernel.rates.split(group), strict=True):
         amplitudes = (weights.to(charges)[:, None] * charges).flatten()
         profiles = [partial(_gaussians, rates.to(charges), positions[:, k]) for k in range(len(box))]
-        enough = [gaussian_count(float(rates[-1]) * width / 2, accuracy=eps) for width in widths]
-        blocks.append(CanonicalBlock(amplitudes, profiles, enough))
+        enough = {width: gaussian_count(float(rates[-1]) * width / 2, accuracy=eps) for width in set(widths)}
+        blocks.append(CanonicalBlock(amplitudes, profiles, [enough[width] for width in widths]))
     return from_canonical_blocks(blocks, box, counts=counts, tolerance=tolerance, progress=progress)
 
 
