@@ -27,6 +27,9 @@ VERBS: dict[str, str] = {
     # verb: "module" where the module is the group of that verb, "module:command" where it is one of several commands
     "lattice": "lattice",
     "tensor": "tensor",
+    "train": "learn:train",
+    "predict": "learn:predict",
+    "compare": "learn:compare",
     "systems": "scoreboard:systems",
     "claim": "scoreboard:claim",
     "claims": "scoreboard:claims",
