@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.symmetry.spherical_harmonics import degree_of, degree_slices
+from polyad.symmetry.spherical_harmonics import split_degrees
 from polyad.symmetry.wigner import wigner_d
 
 
@@ -212,8 +212,7 @@ class Irreps:
 
 def channels_to_flat(coefficients: Float[Tensor, "... channels harmonics"]) -> Float[Tensor, "... d"]:
     """Channels first to the flat layout of `Irreps.spherical(lmax, multiplicity=channels)`."""
-    places = degree_slices(degree_of(coefficients.shape[-1]))
-    return torch.cat([coefficients[..., place].flatten(-2) for place in places], dim=-1)
+    return torch.cat([part.flatten(-2) for part in split_degrees(coefficients)], dim=-1)
 
 
 def flat_to_channels(features: Float[Tensor, "... d"], lmax: int) -> Float[Tensor, "... channels harmonics"]:

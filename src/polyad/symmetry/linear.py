@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from polyad.errors import InputError
 from polyad.symmetry._parameters import normal_parameter
 from polyad.symmetry.irreps import Irrep, Irreps
-from polyad.symmetry.spherical_harmonics import degree_slices
+from polyad.symmetry.spherical_harmonics import split_degrees
 
 
 @final
@@ -106,8 +106,8 @@ class DegreeLinear(nn.Module):
                 f"this map takes {channels_in} channels of {(self.lmax + 1) ** 2} components"
             )
         weight = self.weight / math.sqrt(channels_in)
-        places = degree_slices(self.lmax)
-        blocks = [_mix(coefficients[..., place], weight[degree]) for degree, place in enumerate(places)]
+        parts = zip(split_degrees(coefficients), weight.unbind(), strict=True)
+        blocks = [_mix(part, matrix) for part, matrix in parts]
         if self.bias is not None:
             blocks[0] = blocks[0] + self.bias[:, None]
         return torch.cat(blocks, dim=-1)

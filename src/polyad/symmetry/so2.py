@@ -37,7 +37,7 @@ from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
 from polyad.symmetry._parameters import normal_parameter
 from polyad.symmetry.coupling import clebsch_gordan, is_triangle
-from polyad.symmetry.spherical_harmonics import degree_slices
+from polyad.symmetry.spherical_harmonics import split_degrees
 from polyad.symmetry.wigner import wigner_d
 
 
@@ -102,9 +102,8 @@ class EdgeFrames:
                 f"coefficients: shape is {tuple(coefficients.shape)}, these frames are of {len(self.blocks[0])} edges "
                 f"and lmax {self.lmax} ({(self.lmax + 1) ** 2} components)"
             )
-        rows = coefficients.mT.contiguous()
-        places = degree_slices(self.lmax)
-        turned = torch.cat([block @ rows[:, place] for block, place in zip(self.blocks, places, strict=True)], dim=1)
+        parts = split_degrees(coefficients.mT.contiguous(), dim=1)
+        turned = torch.cat([block @ part for block, part in zip(self.blocks, parts, strict=True)], dim=1)
         return turned.index_select(1, _order_major(coefficients, self.lmax, self.mmax)[0])
 
     def from_frame(self, values: Float[Tensor, "edges kept channels"]) -> Float[Tensor, "edges channels harmonics"]:
@@ -173,26 +172,26 @@ class SO2Linear(nn.Module):
         edges = len(values)
         if scales is not None:
             values = values * scales.index_select(1, _pair_of_component(values, self.lmax, self.mmax)[0])
-        size = self.lmax + 1
-        image = nn.functional.linear(values[:, :size].flatten(1), self.weight0)
-        zeroth, invariants = image.split([size * self.channels_out, self.invariants], dim=-1)
-        zeroth = zeroth.unflatten(-1, (size, self.channels_out))
+        sizes = [self.lmax + 1, *(2 * (self.lmax + 1 - order) for order in range(1, self.mmax + 1))]
+        first, *pairs = values.split(sizes, dim=1)
+        image = nn.functional.linear(first.flatten(1), self.weight0)
+        zeroth, invariants = image.split([sizes[0] * self.channels_out, self.invariants], dim=-1)
+        zeroth = zeroth.unflatten(-1, (sizes[0], self.channels_out))
         if self.bias is not None:
             shift, extra = self.bias.split([self.channels_out, self.invariants])
-            zeroth = torch.cat([zeroth[:, :1] + shift, zeroth[:, 1:]], dim=1)
+            zeroth = zeroth + nn.functional.pad(shift[None], (0, 0, 0, self.lmax))
             invariants = invariants + extra
-        images, start = [zeroth], size
-        for order, weight in enumerate(self.weights, start=1):
-            size = self.lmax + 1 - order
-            pair = values[:, start : start + 2 * size].reshape(edges, 2, size * self.channels_in)
-            start += 2 * size
+        images = [zeroth]
+        for pair, weight in zip(pairs, self.weights, strict=True):
+            rows = pair.reshape(edges, 2, -1)
             if self.reflections:
-                mixed = nn.functional.linear(pair, weight[0])
+                mixed = nn.functional.linear(rows, weight[0])
             else:
                 # one product with [W1; W2] for both signs
-                both = nn.functional.linear(pair, weight.flatten(0, 1)).unflatten(-1, (2, -1))
-                mixed = torch.stack([both[:, 0, 0] - both[:, 1, 1], both[:, 0, 1] + both[:, 1, 0]], dim=1)
-            images.append(mixed.reshape(edges, 2 * size, self.channels_out))
+                both = nn.functional.linear(rows, weight.flatten(0, 1)).unflatten(-1, (2, -1))
+                (plus1, plus2), (minus1, minus2) = (sign.unbind(1) for sign in both.unbind(1))
+                mixed = torch.stack([plus1 - minus2, plus2 + minus1], dim=1)
+            images.append(mixed.reshape(edges, pair.shape[1], self.channels_out))
         return torch.cat(images, dim=1), invariants
 
 

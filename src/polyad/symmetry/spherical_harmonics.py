@@ -73,6 +73,12 @@ def degree_slices(lmax: int) -> list[slice]:
     return [slice(degree * degree, (degree + 1) ** 2) for degree in range(lmax + 1)]
 
 
+def split_degrees(coefficients: Float[Tensor, "... harmonics"], *, dim: int = -1) -> tuple[Tensor, ...]:
+    """The 2l + 1 orders of each degree l = 0, 1, ... in turn, as views: components along `dim`."""
+    lmax = degree_of(coefficients.shape[dim])
+    return coefficients.split([2 * degree + 1 for degree in range(lmax + 1)], dim=dim)
+
+
 def degree_of(components: int) -> int:
     """The lmax with (lmax + 1)^2 = components; another number of components raises InputError."""
     lmax = math.isqrt(components) - 1 if components > 0 else -1

@@ -146,13 +146,9 @@ class DepthwiseTensorProduct(nn.Module):
         if weights.shape != (*batch, *self.weight_shape):
             raise InputError(f"weights: shape is {tuple(weights.shape)}, expected {(*batch, *self.weight_shape)}")
         self.irreps2.check(second, name="second")
-        pieces, flat2, flat_weights = (
-            self.irreps1.split(first.flatten(0, -2)),
-            second.flatten(0, -2),
-            weights.flatten(0, -3),
-        )
+        flat2, by_channel = second.flatten(0, -2), weights.flatten(0, -3).mT.contiguous()
         parts: list[Tensor | None] = [None] * len(self.paths)
-        for i, piece in enumerate(pieces):
+        for i, piece in enumerate(self.irreps1.split(first.flatten(0, -2))):
             members = [position for position, path in enumerate(self.paths) if path.first == i]
             if not members:
                 continue
@@ -160,12 +156,15 @@ class DepthwiseTensorProduct(nn.Module):
                 (self.irreps2.slices()[self.paths[member].second].start, *self._degrees(self.paths[member]))
                 for member in members
             )
+            sizes = tuple(2 * triple[-1] + 1 for triple in triples)
             (table,) = _depthwise_table(second, self.irreps2.dim, triples)
+            (spread,) = _spread_table(weights, len(self.paths), tuple(members), sizes)
             kernels = (flat2 @ table).view(len(flat2), piece.shape[-1], -1)
-            coupled = piece @ kernels  # (n, channels, all orders of all paths)
-            sizes = [2 * triple[-1] + 1 for triple in triples]
+            # (n, channels, all orders of all paths); the weights are spread over orders by a product, which is faster
+            # than one broadcast multiplication a path, whose inner loops would be short
+            coupled = (piece @ kernels) * (by_channel @ spread)
             for member, part in zip(members, coupled.split(sizes, dim=-1), strict=True):
-                parts[member] = (part * flat_weights[:, member, :, None]).flatten(1)
+                parts[member] = part.flatten(1)
         return torch.cat([part for part in parts if part is not None], dim=-1).view(*batch, self.irreps_out.dim)
 
     def _degrees(self, path: Path) -> tuple[int, int, int]:
@@ -211,3 +210,11 @@ def _depthwise_table(size: int, triples: tuple[tuple[int, int, int, int], ...]) 
         column[start : start + 2 * l2 + 1] = clebsch_gordan(l1, l2, l3).numpy().transpose(1, 0, 2)
         columns.append(column)
     return (np.ascontiguousarray(np.concatenate(columns, axis=2).reshape(size, -1)),)
+
+
+@constant_tables
+def _spread_table(paths: int, members: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """(paths, all orders of the members): 1 where an order belongs to a path."""
+    table = np.zeros((paths, sum(sizes)))
+    table[np.repeat(members, sizes), np.arange(sum(sizes))] = 1.0
+    return (table,)

@@ -33,7 +33,7 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
 from polyad.symmetry.coupling import gaunt_coefficients
-from polyad.symmetry.spherical_harmonics import degree_of, degree_slices
+from polyad.symmetry.spherical_harmonics import degree_of, degree_slices, split_degrees
 from polyad.tensors.notation import check_orthogonal
 
 
@@ -96,19 +96,18 @@ def rotate_by_blocks(
         )
     channels = coefficients.reshape(*batch, math.prod(coefficients.shape[len(batch) : -1]), coefficients.shape[-1])
     turned = [
-        channels[..., place] @ (block if inverse else block.mT)
-        for block, place in zip(blocks, degree_slices(lmax), strict=False)
+        part @ (block if inverse else block.mT) for block, part in zip(blocks, split_degrees(channels), strict=False)
     ]
     return torch.cat(turned, dim=-1).view(coefficients.shape)
 
 
 def _next_block(rotation: Tensor, last: Tensor, raising: Tensor, factors: Tensor, sectoral: float) -> Tensor:
     rows, columns = last.shape[-1], last.shape[-1] + 2
-    mixed = (rotation.reshape(-1, 3) @ raising).view(-1, 3, rows, columns)
-    inner = (last @ mixed[:, 2]) * factors
+    along_x, along_y, along_z = (rotation.reshape(-1, 3) @ raising).view(-1, 3, rows, columns).unbind(1)
+    inner = (last @ along_z) * factors
     bottom, top = last[:, :1], last[:, -1:]
-    sine = bottom @ mixed[:, 0] + top @ mixed[:, 1]
-    cosine = top @ mixed[:, 0] - bottom @ mixed[:, 1]
+    sine = bottom @ along_x + top @ along_y
+    cosine = top @ along_x - bottom @ along_y
     return torch.cat([sectoral * sine, inner, sectoral * cosine], dim=-2)
 
 
