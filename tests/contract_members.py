@@ -13,6 +13,7 @@ import torch
 
 from polyad.materials import lattice
 from polyad.materials.lattice import LatticeBatch, StrutLattice
+from polyad.tensors import chebyshev
 
 
 @final
@@ -100,5 +101,24 @@ GENERATORS = [
         lambda cell, seed: cell.perturb(0.02, seed=seed),
         lambda: kelvin_like(torch.float64),
         [lambda: kelvin_like(torch.float64).perturb(float("nan"), seed=0)],
+    ),
+    GeneratorMember(
+        "polyad.tensors.chebyshev.random_cluster",
+        lambda count, seed: chebyshev.random_cluster(count, separation=0.2, seed=seed),
+        lambda: 30,
+        [
+            lambda: chebyshev.random_cluster(0, seed=0),
+            lambda: chebyshev.random_cluster(5, half_width=float("nan"), seed=0),
+            lambda: chebyshev.random_cluster(5, separation=float("nan"), seed=0),
+        ],
+    ),
+    GeneratorMember(
+        "polyad.tensors.chebyshev.lattice_with_vacancies",
+        lambda cells, seed: chebyshev.lattice_with_vacancies(cells, vacancies=0.2, seed=seed),
+        lambda: 4,
+        [
+            lambda: chebyshev.lattice_with_vacancies(4, vacancies=float("nan"), seed=0),
+            lambda: chebyshev.lattice_with_vacancies(4, half_width=-1.0, seed=0),
+        ],
     ),
 ]

@@ -227,6 +227,10 @@ def test_bad_input_is_refused() -> None:
         long_range_potential(charges * float("nan"), positions, box=BOX, kernel=kernel)
     with pytest.raises(InputError, match="dimensions"):
         long_range_potential(charges, positions, box=BOX[:2], kernel=kernel)
+    with pytest.raises(InputError, match="points"):
+        direct_potential(charges, positions, positions * float("nan"), kernel=kernel)
+    with pytest.raises(InputError, match="without a kernel"):
+        direct_potential(charges, positions, positions + 0.1, tolerance=1e-3)
     with pytest.raises(InputError, match="on a charge"):
         direct_potential(charges, positions, positions[:1])
     with pytest.raises(InputError, match="separation"):

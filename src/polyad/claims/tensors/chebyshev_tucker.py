@@ -56,6 +56,7 @@ CARD = {
     "nearly the ranks of a grid tensor that is never formed, and a tenth of the time.",
     "minutes": 2,
     "extras": [],
+    "contracts": {"random_cluster": "generator", "lattice_with_vacancies": "generator"},
     "published": {"growth of ranks with the number of particles": "at most logarithmic"},
 }  # fmt: skip
 

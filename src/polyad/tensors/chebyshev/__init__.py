@@ -15,9 +15,12 @@ applications to multi-particle modelling*, arXiv:2503.01696 (2025).
 Deviations: counts are found by doubling where they are not given, and a sum of Gaussians gets no more coefficients than
 Bernstein's bound asks for. Terms are reduced in blocks (one Gaussian of all charges, say), which is exact to rounding
 and cheaper, as most blocks have far lower ranks than the sum. `newton_kernel` puts one constant in place of all
-Gaussians wider than the region, so that a third of the terms gives the same accuracy; `sinc_gaussians` is the plain
-rule. The cosine transform is a matrix product: counts are small. Ranks come from the sequentially truncated HOSVD at
-the tolerance; the iteration that follows improves the factors at these ranks.
+Gaussians wider than the region, so that a third of the terms is as accurate; `sinc_gaussians` is the plain rule. The
+cosine transform is a matrix product: counts are small. Ranks come from the sequentially truncated HOSVD at the
+tolerance; the iteration that follows improves the factors at these ranks. The tolerance is kept: at 1e-4 the long-range
+part of 100 charges takes ranks 14 to 15, where 13 to 14 would leave 1.5 to 4 times as much. The derivative that passes
+a truncation is projected onto the tangent space, as that of singular vectors loses its digits where small values are
+kept.
 
 When not to use it: for kinks and singularities in the box (split them off, as the short-range part here), or for more
 than four or five variables (the core has r^d numbers).

@@ -6,6 +6,8 @@ apart, as atoms do.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch import Tensor
 from polyad.errors import InputError
 
 Particles = tuple[Float[Tensor, " charges"], Float[Tensor, "charges 3"]]
-ATTEMPTS = 200
+ATTEMPTS = 50  # rounds that may pass without a new place
 
 
 def random_cluster(count: int, *, half_width: float = 1.0, separation: float = 0.0, seed: int = 0) -> Particles:
@@ -28,23 +30,26 @@ def random_cluster(count: int, *, half_width: float = 1.0, separation: float = 0
     Raises:
         InputError: no room for so many at this separation.
     """
-    if count < 1 or half_width <= 0 or separation < 0:
+    if count < 1 or not (0 < half_width < math.inf and separation >= 0):
         raise InputError(
             f"count: {count}, half_width {half_width:g}, separation {separation:g}; positive ones are needed"
         )
     generator = torch.Generator().manual_seed(seed)
     charges = 1.0 - 2.0 * torch.randint(0, 2, (count,), generator=generator).double()
-    places = torch.empty(count, 3, dtype=torch.float64)
-    placed = 0
-    for _ in range(ATTEMPTS):
-        for place in half_width * (2 * torch.rand(count, 3, generator=generator, dtype=torch.float64) - 1):
-            if placed < count and bool(((places[:placed] - place).square().sum(1) >= separation**2).all()):
-                places[placed] = place
-                placed += 1
-        if placed == count:
-            return charges, places
+    places = torch.empty(0, 3, dtype=torch.float64)
+    empty_rounds = 0
+    while len(places) < count and empty_rounds < ATTEMPTS:
+        drawn = half_width * (2 * torch.rand(count, 3, generator=generator, dtype=torch.float64) - 1)
+        before = len(places)
+        free = (torch.cdist(drawn, places) >= separation).all(1)
+        for place in drawn[free]:
+            if len(places) < count and bool(((places - place).square().sum(1) >= separation**2).all()):
+                places = torch.cat([places, place[None]])
+        empty_rounds = empty_rounds + 1 if len(places) == before else 0
+    if len(places) == count:
+        return charges, places
     raise InputError(
-        f"separation: only {placed} of {count} charges found room at distance {separation:g} in a cube of width "
+        f"separation: only {len(places)} of {count} charges found room at distance {separation:g} in a cube of width "
         f"{2 * half_width:g}; take a smaller one"
     )
 
@@ -58,8 +63,11 @@ def lattice_with_vacancies(cells: int, *, half_width: float = 1.0, vacancies: fl
         vacancies: share of the sites that are empty, chosen at random.
         seed: of the choice.
     """
-    if cells < 1 or half_width <= 0 or not 0 <= vacancies < 1:
-        raise InputError(f"vacancies: {vacancies:g} of {cells}^3 sites were given; a share from 0 to below 1 is needed")
+    if cells < 1 or not (0 < half_width < math.inf and 0 <= vacancies < 1):
+        raise InputError(
+            f"vacancies: {vacancies:g}, cells {cells}, half_width {half_width:g}; a share from 0 to below 1 and "
+            "positive sizes are needed"
+        )
     index = torch.cartesian_prod(*[torch.arange(cells)] * 3).reshape(-1, 3)
     positions = half_width * ((2 * index + 1).double() / cells - 1)
     charges = 1.0 - 2.0 * (index.sum(1) % 2).double()

@@ -88,6 +88,10 @@ def direct_potential(
         InputError: a point that is a charge's place, without a kernel.
     """
     _check_particles(charges, positions, points.shape[-1])
+    if not bool(torch.isfinite(points).all()):
+        raise InputError("points: they hold NaN or Inf; remove those")
+    if kernel is None and tolerance:
+        raise InputError(f"tolerance: {tolerance:g} was given without a kernel; 1/r is not local, give its short part")
     reach = kernel.reach(tolerance) if kernel is not None and tolerance > 0 else math.inf
     potentials = []
     for part in points.split(max(1, PAIRS_AT_ONCE // len(charges))):
