@@ -159,7 +159,7 @@ class DepthwiseTensorProduct(nn.Module):
             sizes = tuple(2 * triple[-1] + 1 for triple in triples)
             (table,) = _depthwise_table(second, self.irreps2.dim, triples)
             (spread,) = _spread_table(weights, len(self.paths), tuple(members), sizes)
-            kernels = (flat2 @ table).view(len(flat2), piece.shape[-1], -1)
+            kernels = (flat2 @ table).view(len(flat2), piece.shape[-1], sum(sizes))
             # (n, channels, all orders of all paths); the weights are spread over orders by a product, which is faster
             # than one broadcast multiplication a path, whose inner loops would be short
             coupled = (piece @ kernels) * (by_channel @ spread)

@@ -6,14 +6,16 @@ import pytest
 import torch
 
 from polyad.errors import InputError
-from polyad.materials.learning.registry import POTENTIALS, build_network
+from polyad.materials.learning.registry import POTENTIALS, build_network, takes
 from polyad.materials.potentials import Potential
 from tests.materials.potentials.test_tensornet import molecule
 
 
 @pytest.mark.parametrize("name", sorted(POTENTIALS))
 def test_every_network_gives_energies_that_can_be_trained(name: str) -> None:
-    potential = Potential(build_network(name, kinds=3, cutoff=3.0), species=[1, 6, 8], cutoff=3.0).double().train()
+    options = {"neighbors": 3.0} if takes(name, "neighbors") else {}
+    network = build_network(name, kinds=3, cutoff=3.0, options=options)
+    potential = Potential(network, species=[1, 6, 8], cutoff=3.0).double().train()
     found = potential(molecule())
     (found["forces"].square().mean() + found["energy"].sum()).backward()
     gradients = [p.grad for p in potential.parameters() if p.grad is not None]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from polyad.errors import FileFormatError, InputError
-from polyad.materials.learning.registry import build_network
+from polyad.materials.learning.registry import build_network, takes
 from polyad.materials.potentials import (
     Potential,
     PotentialLoss,
@@ -55,6 +55,8 @@ def new_potential(
         species = data.species.unique().tolist()
         shift = torch.zeros(len(species))
     chosen = dict(options or {})
+    if takes(model, "neighbors"):
+        chosen.setdefault("neighbors", mean_neighbors(data, cutoff))
     network = build_network(model, kinds=len(species), cutoff=cutoff, options=chosen)
     potential = Potential(network, species=species, cutoff=cutoff, shift=shift, scale=force_scale(data))
     return potential, {"kind": KIND, "model": model, "options": chosen, "species": species, "cutoff": cutoff}
@@ -174,6 +176,12 @@ def hold_out(data: Structures, share: float, *, seed: int = 0) -> tuple[Structur
         raise InputError(f"validation: a share of {share} of {len(data)} structures leaves a part empty; change it")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data[order[:count].sort().values], data[order[count:].sort().values]
+
+
+def mean_neighbors(data: Structures, cutoff: float, *, sample: int = 200) -> float:
+    """Neighbours of an atom within the cutoff, on the average over the first structures; 1 where there are none."""
+    some = data[: min(sample, len(data))].with_neighbors(cutoff)
+    return max(round(some.num_edges / some.num_nodes, 3), 1.0)
 
 
 def check_targets(data: Structures) -> None:

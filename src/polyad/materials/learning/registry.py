@@ -55,11 +55,26 @@ POTENTIALS: dict[str, Architecture] = {
             "3 x 3 matrices on atoms, coupled by matrix products",
             {"channels": 64},
         ),
+        Architecture(
+            "mace",
+            "polyad.materials.potentials.mace:MACE",
+            "messages of body order four from symmetric contractions",
+            {"channels": 32, "lmax": 2},
+        ),
     )
 }
 """Networks that give every atom an energy."""
 
 _FIXED = ("self", "kinds", "cutoff")
+
+
+def takes(name: str, option: str, *, table: Mapping[str, Architecture] = POTENTIALS) -> bool:
+    """Whether the network of this name has such an option.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    return option in _parameters(_known(name, table))
 
 
 def build_network(
@@ -82,11 +97,9 @@ def build_network(
     Raises:
         InputError: an unknown name, or an option that the class does not have.
     """
-    if name not in table:
-        raise InputError(f"model: {name!r} is unknown; there are {', '.join(sorted(table))}")
-    cls = table[name].load()
+    cls = _known(name, table)
     chosen = {**table[name].options, **(options or {})}
-    allowed = [key for key in inspect.signature(cls.__init__).parameters if key not in _FIXED]
+    allowed = _parameters(cls)
     unknown = [key for key in chosen if key not in allowed]
     if unknown:
         raise InputError(f"model: {name} has no option {unknown[0]!r}; there are {', '.join(allowed)}")
@@ -94,3 +107,13 @@ def build_network(
         return cls(kinds=kinds, cutoff=cutoff, **chosen)
     except TypeError as error:
         raise InputError(f"model: options {chosen} do not fit {name} ({error})") from error
+
+
+def _known(name: str, table: Mapping[str, Architecture]) -> type[nn.Module]:
+    if name not in table:
+        raise InputError(f"model: {name!r} is unknown; there are {', '.join(sorted(table))}")
+    return table[name].load()
+
+
+def _parameters(cls: type[nn.Module]) -> list[str]:
+    return [key for key in inspect.signature(cls.__init__).parameters if key not in _FIXED]
