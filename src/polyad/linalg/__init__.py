@@ -1,1 +1,1 @@
-"""Linear algebra: block-sparse eliminations in batches, Krylov methods."""
+"""Linear algebra: block-sparse eliminations in batches, Krylov methods, Gaussian smoothing on the line."""
