@@ -19,6 +19,7 @@ from polyad.tensors.stable_cp import (
     cp_sensitivity,
     factor_path,
     mode_sensitivities,
+    relax,
 )
 from polyad.tensors.stable_cp.factor_path import contract_others, residual_norm
 
@@ -227,6 +228,36 @@ def test_collinear_terms_are_corrected_at_equal_error(seed):
     assert looser.sensitivity == pytest.approx(59.803, rel=1e-3)
 
 
+def tangent_kernel(terms: int) -> torch.Tensor:
+    """A sum of derivatives of rank-one tensors: the limit of tensors of rank 2 terms, with no best one among them."""
+    generator = torch.Generator().manual_seed(3)
+    points, tangents = ([torch.randn(n, terms, generator=generator).double() for n in (8, 7, 9)] for _ in range(2))
+    kernel = torch.zeros(8, 7, 9, dtype=torch.float64)
+    for mode in range(3):
+        factors = [tangents[k] if k == mode else points[k] for k in range(3)]
+        kernel = kernel + torch.einsum("ir,jr,kr->ijk", *factors)
+    return kernel
+
+
+def test_severely_degenerate_starts_are_left():
+    """Within 5 % error ss falls by seven orders of magnitude, to what a start that never degenerated reaches too."""
+    kernel = tangent_kernel(2)
+    degenerate = cp_als(kernel, 4, starts=1, sweeps=300, tolerance=0.0)
+    plain = float(cp_sensitivity(balance(degenerate.value)))
+    found = cp_epc(kernel, degenerate.value, error=0.05, tolerance=1e-6)
+    assert found.met
+    assert found.error <= 0.05 * (1 + 1e-8)
+    assert found.sensitivity * 1e6 < plain
+    relaxed = relax(kernel, random_start((8, 7, 9), 4, seed=1), 0.05 * float(torch.linalg.vector_norm(kernel)))
+    assert relaxed is not None
+    other = cp_epc(kernel, relaxed, error=0.05, tolerance=1e-6)
+    assert other.sensitivity == pytest.approx(found.sensitivity, rel=1e-3)
+
+
+def test_relaxation_gives_up_where_no_fit_is_close_enough():
+    assert relax(gaussian(4, 4, 4), random_start((4, 4, 4), 2), 1e-3) is None
+
+
 @pytest.mark.parametrize(("share", "accuracy"), [(0.03, 1e-6), (0.4, 1e-3)])  # slower where values vanish
 def test_two_modes_are_singular_value_thresholding(share, accuracy):
     """For matrices the least ss is 2 sqrt(I J) times the nuclear norm: soft thresholding is the answer."""
@@ -359,3 +390,15 @@ def test_cuda_follows_the_input():
     found = cp_epc(tensor, CP(start.weights.cuda(), tuple(f.cuda() for f in start.factors)), error=0.1)
     assert found.value.device.type == "cuda"
     assert found.sensitivity == pytest.approx(20.329767, rel=1e-5)
+
+
+def test_a_fit_of_another_library_is_corrected():
+    """tensorly's parafac as start: its error is kept, and its ss (columns balanced) lowered."""
+    decomposition = pytest.importorskip("tensorly.decomposition")
+    tensor = gaussian(6, 7, 5)
+    weights, factors = decomposition.parafac(tensor.numpy(), 4, n_iter_max=100, init="svd", tol=1e-10)
+    start = CP(torch.as_tensor(weights), tuple(torch.as_tensor(factor) for factor in factors))
+    error = float(torch.linalg.vector_norm(tensor - start.to_dense()) / torch.linalg.vector_norm(tensor))
+    found = cp_epc(tensor, start, tolerance=1e-5)
+    assert found.error <= error * (1 + 1e-8)
+    assert found.sensitivity < float(cp_sensitivity(balance(start)))

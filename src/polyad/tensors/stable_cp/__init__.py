@@ -8,15 +8,17 @@ correction finds the one whose expected change under noise on the factors, the s
 
 is least (A.-H. Phan, K. Sobolev, K. Sozykin, D. Ermilov, J. Gusak, P. Tichavsky, V. Glukhov, I. Oseledets, A. Cichocki,
 *Stable Low-rank Tensor Decomposition for Compression of Convolutional Neural Network*, ECCV 2020, arXiv:2008.05441).
-`sensitivity` measures, `factor_path` solves for one factor, `correction` alternates, `stable` decomposes from scratch,
-`tucker_cp` puts Tucker-2 around it, `kernels` factor convolutions in five ways, `convolutions` build the layers,
-`costs` and `ranks` keep to a budget, `networks` compress a whole network, `fine_tuning` trains it on.
+`sensitivity` measures, `factor_path` solves for one factor, `correction` alternates, `relaxation` leaves degenerate
+starts, `stable` decomposes from scratch, `tucker_cp` puts Tucker-2 around it, `kernels` factor convolutions in five
+ways, `convolutions` build the layers, `costs` and `ranks` keep to a budget, `networks` compress a whole network,
+`fine_tuning` trains it on.
 
 Deviations: every sweep ends by rescaling the columns to the least ss, without which the alternation rests at points
 that are no joint optimum: for the tensor a o a o b + a o b o a + b o a o a at error 0.1 |T| it ends between 21 and 36,
 depending on the start, where the optimum is 20.330 (for 2 x 2 x 2; 50.824 for 5 x 5 x 5; a general constrained solver
 on all factors agrees). The residual on the path of one factor is summed from what is missing instead of |T|^2 minus
-what is captured, which cancels at small errors. A start outside the bound is brought inside by least squares.
+what is captured, which cancels at small errors. A start outside the bound is brought inside by least squares, and one
+whose terms cancel a hundredfold is replaced by fits with a falling price on ss, without which such starts stand still.
 
 When not to use it: at equal error on kernels that are not degenerate the gain is small; allow a few per cent of slack.
 Grouped and transposed convolutions are refused.
@@ -43,6 +45,7 @@ from polyad.tensors.stable_cp.fine_tuning import FineTuning, accuracy, fine_tune
 from polyad.tensors.stable_cp.kernels import METHODS, KernelFactors, Method, factor_kernel
 from polyad.tensors.stable_cp.networks import CompressedLayer, CompressedNetwork, compress_network
 from polyad.tensors.stable_cp.ranks import rank_for_budget
+from polyad.tensors.stable_cp.relaxation import relax
 from polyad.tensors.stable_cp.sensitivity import (
     Degeneracy,
     balance,
@@ -89,6 +92,7 @@ __all__ = [
     "mode_sensitivities",
     "network_cost",
     "rank_for_budget",
+    "relax",
     "replace_conv",
     "sequence_cost",
     "sequence_shapes",

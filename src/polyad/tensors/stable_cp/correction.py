@@ -28,7 +28,10 @@ from polyad.errors import InputError
 from polyad.tensors.formats import CP
 from polyad.tensors.formats.base import check_dense
 from polyad.tensors.stable_cp.factor_path import FactorPath, factor_path, residual_norm
-from polyad.tensors.stable_cp.sensitivity import balance, cp_sensitivity
+from polyad.tensors.stable_cp.relaxation import relax
+from polyad.tensors.stable_cp.sensitivity import balance, cp_sensitivity, diagnose_degeneracy
+
+_CANCELS = 100.0  # intensity over |x|^2 from which a start counts as degenerate
 
 Progress = Callable[[int, int], None]
 
@@ -43,7 +46,7 @@ class StableCP:
         error: relative residual |T - value| / |T|.
         sensitivity: ss of the value.
         met: whether the bound that was asked for (on error or ss) holds.
-        errors: relative residual of the start and after every sweep.
+        errors: relative residual of the start (after its replacement, if any) and after every sweep.
         sensitivities: ss of the start (balanced) and after every sweep.
         stopped_by: "tolerance", "sweeps" or "seconds".
         seconds: wall time.
@@ -72,7 +75,9 @@ def cp_epc(
 ) -> StableCP:
     """The least sensitive CP tensor within an error bound; without a gradient.
 
-    A start outside the bound is first brought inside by least squares, as far as that goes: see `met`.
+    A start outside the bound is first brought inside by least squares, as far as that goes: see `met`. A start whose
+    terms cancel a hundredfold (see `Degeneracy.cancellation`) could hardly move within the bound; a penalised fit
+    takes its place where one reaches the bound with less ss (see `relaxation`).
 
     Args:
         tensor: T, dense, real or complex, at least two modes.
@@ -95,6 +100,11 @@ def cp_epc(
             found = path.with_error(delta)
             return path.factor(0.0) if found is None and held > delta else found
 
+        if float(diagnose_degeneracy(initial).cancellation) > _CANCELS:
+            deadline = None if seconds is None else time.perf_counter() + seconds / 2
+            relaxed = relax(tensor.detach().contiguous(), initial, delta, deadline=deadline)
+            if relaxed is not None and cp_sensitivity(relaxed) < cp_sensitivity(balance(initial)):
+                initial = relaxed
         return _alternate(tensor, initial, step, "error", delta, sweeps, tolerance, seconds, progress)
 
 

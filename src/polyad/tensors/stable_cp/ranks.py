@@ -1,9 +1,9 @@
 """The largest ranks that a budget of operations or parameters allows.
 
 One rank is found by bisection, as costs grow with it. Two channel ranks ("tucker2") are enumerated, the other one
-bisected, and the pair with the smallest tails of the two unfoldings' squared singular values taken, which bound the
-squared error. For "tkd-cpd-epc" both channel modes are cut at a ladder of losses, the rest of the budget goes to the
-CP rank of the core, and a short fit of every candidate's core decides.
+bisected, and the pair taken whose truncated higher-order SVD captures most, which one table of cumulative sums of the
+full core tells for all pairs. For "tkd-cpd-epc" both channel modes are cut at a ladder of losses, the rest of the
+budget goes to the CP rank of the core, and a short fit of every candidate's core decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.tensors.formats import cp_als
-from polyad.tensors.formats.tucker import unfold
+from polyad.tensors.formats.tucker import multiply_modes, unfold
 from polyad.tensors.stable_cp.convolutions import check_convolution, sequence_shapes
 from polyad.tensors.stable_cp.costs import Convolution, ConvolutionShape, Cost, sequence_cost
 from polyad.tensors.stable_cp.kernels import Method, check_method, largest_rank
@@ -95,17 +95,14 @@ def _swapped(load: Callable[..., float], second: int, first: int) -> float:
 
 
 def _tucker_ranks(kernel: Num[Tensor, "out in positions"], load: Callable[..., float]) -> tuple[int, int]:
-    tails = []
-    for mode in range(2):
-        squares = torch.linalg.svdvals(unfold(kernel, mode, 3)).square()
-        tail = torch.zeros(kernel.shape[mode] + 1, dtype=squares.dtype, device=squares.device)
-        tail[: len(squares)] = squares.flip(0).cumsum(0).flip(0)
-        tails.append(tail.tolist())
-    best, pair = math.inf, (1, 1)
+    bases = [torch.linalg.svd(unfold(kernel, mode, 3)).U for mode in range(2)]
+    core = multiply_modes(kernel, {mode: basis.mT for mode, basis in enumerate(bases)}, 3)
+    captured = core.square().sum(2).cumsum(0).cumsum(1)  # by the leading r_out, r_in singular vectors
+    best, pair = -1.0, (1, 1)
     for inner in range(1, kernel.shape[1] + 1):
         outer = _largest(partial(_swapped, load, inner), kernel.shape[0])
-        if outer and tails[0][outer] + tails[1][inner] < best:
-            best, pair = tails[0][outer] + tails[1][inner], (outer, inner)
+        if outer and float(captured[outer - 1, inner - 1]) > best:
+            best, pair = float(captured[outer - 1, inner - 1]), (outer, inner)
     return pair
 
 
