@@ -1,0 +1,1 @@
+"""Seeded problems and small data with known answers, for claims, tests and benchmarks."""
