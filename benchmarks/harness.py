@@ -37,13 +37,18 @@ class Benchmark:
     run: Callable[[], Sequence[dict[str, Any]]]
 
 
-def interleave(candidates: dict[str, Callable[[], object]], *, repeats: int = 7) -> dict[str, float]:
-    """Median seconds of every candidate, run in turn so that a slow spell of the machine hits all alike."""
+def interleave(candidates: dict[str, Callable[[], object]], *, repeats: int = 7, rest: float = 0.0) -> dict[str, float]:
+    """Median seconds of every candidate, run in turn so that a slow spell of the machine hits all alike.
+
+    `rest` is a pause before each run: the threads of one library's pool keep spinning for some tenths of a second after
+    their work, and would slow the next library down.
+    """
     for run in candidates.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, run in candidates.items():
+            time.sleep(rest)
             times[name].append(once(run)[0])
     return {name: statistics.median(values) for name, values in times.items()}
 

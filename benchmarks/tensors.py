@@ -1,8 +1,8 @@
 """Tensor formats beside their peers, tensorly and torchTT: `python benchmarks/tensors.py [row ...]`.
 
 Without arguments all rows run (some minutes); their names are at the foot of this file. torchTT is a source package
-that needs torch while it builds: `pip install --no-build-isolation torchTT`; without it tensorly takes its place
-where it can.
+that needs torch while it builds: `pip install --no-build-isolation torchTT`, in an environment of its own if need be
+(then run this file with its python); without it tensorly takes its place where it can.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def als() -> list[Row]:
             "peer short": peer_sweeps(1),
         },
         repeats=5,
+        rest=0.5,
     )
     ours, theirs = ((times[f"{who} long"] - times[f"{who} short"]) / sweeps for who in ("ours", "peer"))
     flops = 2 * 2 * size**3 * rank  # two passes over the tensor

@@ -38,6 +38,7 @@ class DenseTarget:
         self.square = float(torch.linalg.vector_norm(tensor).square())
         self._partial = tensor
         self._product = tensor
+        self._kept: dict[bool, Tensor] = {}
 
     def solve(self, factors: Sequence[Tensor], mode: int) -> Tensor:
         """M V^{-1}."""
@@ -63,16 +64,15 @@ class DenseTarget:
         return self.tensor
 
     def _pass(self, factors: Sequence[Tensor], left: bool) -> Tensor:
-        """One product of the whole tensor with the Khatri-Rao matrix of the other half."""
+        """One product of the whole tensor with the Khatri-Rao matrix of the other half: (rank, n_1, .., n_h)."""
         sizes = self.tensor.shape
         matrix = self.tensor.reshape(sizes[: self.half].numel(), -1)
-        rank = factors[0].shape[1]
-        if left:
-            others = khatri_rao(factors[self.half :]).conj() if self.half < len(factors) else None
-            if others is None:
-                return self.tensor[..., None].expand(*sizes, rank)
-            return (matrix @ others).reshape(*sizes[: self.half], rank)
-        return (matrix.mT @ khatri_rao(factors[: self.half]).conj()).reshape(*sizes[self.half :], rank)
+        others = khatri_rao(factors[self.half :] if left else factors[: self.half]).conj().mT
+        if left not in self._kept or self._kept[left].shape[0] != others.shape[0]:
+            # kept from sweep to sweep: fresh pages cost as much as the product
+            self._kept[left] = others.new_empty(others.shape[0], matrix.shape[0 if left else 1])
+        partial = torch.mm(others, matrix.mT if left else matrix, out=self._kept[left])
+        return partial.reshape(-1, *(sizes[: self.half] if left else sizes[self.half :]))
 
 
 class MaskedTarget:
@@ -149,11 +149,10 @@ def _others_gram(factors: Sequence[Tensor], mode: int) -> Tensor:
 
 
 def _contract_others(partial: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
-    """Sum a partial product (n_1, .., n_h, R) against all factors but one, term by term, the last first."""
-    for k in range(len(factors) - 1, -1, -1):
-        if k != mode:
-            shape = [1] * partial.ndim
-            shape[k], shape[-1] = factors[k].shape
-            partial = (partial * factors[k].conj().reshape(shape)).sum(k)
-            mode -= k < mode
-    return partial
+    """Sum a partial product (rank, n_1, .., n_h) against all factors but one, term by term: (n_mode, rank)."""
+    rank, sizes = partial.shape[0], partial.shape[1:]
+    for k in range(len(factors) - 1, mode, -1):
+        partial = partial.reshape(rank, -1, sizes[k]) @ factors[k].conj().mT[:, :, None]
+    for k in range(mode):
+        partial = factors[k].conj().mT[:, None, :] @ partial.reshape(rank, sizes[k], -1)
+    return partial.reshape(rank, sizes[mode]).mT

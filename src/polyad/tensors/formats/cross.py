@@ -8,8 +8,9 @@ T_k = f(I_{k-1}, i, J_k) the interpolant is
 exact at every point of the blocks. A visit to a bond looks for the largest residual on (I_{k-1}, i) x (j, J_{k+1}) by
 rook search: the best of some random points, then along its column, along the best row, and so on. Its row and column
 are new parts of T_k and T_{k+1}, so hardly a value is asked for twice. Products T_k P_k^{-1} are taken from a QR
-decomposition, which stays accurate where P_k is nearly singular. Random points, never used to fit, tell the error;
-where one is missed by far, it becomes a pivot at every bond.
+decomposition, which stays accurate where P_k is nearly singular. Random points tell the error; where one is missed by
+far, it becomes a pivot at every bond. The search ends when fresh points, none of which was looked at before, confirm
+the tolerance by two standard errors of their mean square.
 
 Sources: I. V. Oseledets and E. E. Tyrtyshnikov, Linear Algebra Appl. 432 (2010) 70; D. V. Savostyanov, Linear Algebra
 Appl. 458 (2014) 217; S. Dolgov and D. Savostyanov, Comput. Phys. Commun. 246 (2020) 106869; Y. Nunez Fernandez et al.,
@@ -93,7 +94,7 @@ def tt_cross(
     shape = _checked_shape(shape, tolerance, max_rank, validation)
     asked = Function(function, shape, progress=progress, limit=max_evaluations)
     generator = torch.Generator().manual_seed(seed)
-    probes = torch.stack([torch.randint(0, size, (validation,), generator=generator) for size in shape], dim=1)
+    probes = _random_points(shape, validation, generator)
     wanted = asked(probes)
     first, values = probes, wanted
     if pivots is not None:
@@ -108,15 +109,21 @@ def tt_cross(
     for sweep in range(max_sweeps):
         added = bonds.sweep(threshold, forward=sweep % 2 == 0)
         gap = (bonds.train().entries(probes) - wanted).abs()
-        error = float(gap.square().mean().sqrt() / wanted.abs().square().mean().sqrt()) if bool(wanted.any()) else 0.0
-        history.append((asked.count, error))
-        if not added and error <= tolerance:
-            reason = "tolerance"
-        elif not added and bonds.is_full():
+        history.append((asked.count, _relative_error(gap, wanted)[0]))
+        if not added and history[-1][1] <= tolerance:
+            # the sample has been looked at again and again, and its worst points became pivots: ask others
+            fresh = _random_points(shape, validation, generator)
+            probes, wanted = torch.cat([probes, fresh]), torch.cat([wanted, asked(fresh)])
+            gap = (bonds.train().entries(probes) - wanted).abs()
+            error, surely = _relative_error(gap[-validation:], wanted[-validation:])
+            history.append((asked.count, error))
+            if surely <= tolerance:
+                reason = "tolerance"
+        if reason == "sweeps" and not added and bonds.is_full():
             reason = "rank"
-        elif asked.count >= max_evaluations:
+        elif reason == "sweeps" and asked.count >= max_evaluations:
             reason = "evaluations"
-        elif seconds is not None and time.perf_counter() - start > seconds:
+        elif reason == "sweeps" and seconds is not None and time.perf_counter() - start > seconds:
             reason = "seconds"
         if reason != "sweeps":
             break
@@ -128,6 +135,20 @@ def tt_cross(
     return CrossApproximation(
         value, asked.count, history[-1][1], largest, tuple(history), reason, time.perf_counter() - start
     )
+
+
+def _random_points(shape: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
+    return torch.stack([torch.randint(0, size, (count,), generator=generator) for size in shape], dim=1)
+
+
+def _relative_error(gap: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Relative root mean square of a sample of errors, and its bound two standard errors up."""
+    scale = wanted.abs().square().mean()
+    if not bool(scale > 0):
+        return 0.0, 0.0
+    squares = gap.square()
+    doubt = 2 * squares.std(correction=0) / len(squares) ** 0.5
+    return float((squares.mean() / scale).sqrt()), float(((squares.mean() + doubt) / scale).sqrt())
 
 
 def _checked_shape(shape: Sequence[int], tolerance: float, max_rank: int, validation: int) -> tuple[int, ...]:
