@@ -10,7 +10,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from polyad.errors import InputError, NumericalWarning
+from polyad.errors import InputError, NumericalWarning, TrainingError
 from polyad.tensors.completion import CountObservations, MLPDetection, UnderCountedCompletion, best_scale, poisson_cp
 from tests.support.count_problems import cells, planted
 
@@ -123,6 +123,25 @@ def test_a_model_of_ones_own_is_used_and_not_changed(problem):
     assert fit.model is not model
     assert fit.model.hidden == (8,)
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+class Broken(torch.nn.Module):
+    """Gives NaN, as a network does after a step that was too large."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, attributes):
+        return attributes[:, 0] * self.weight / 0 * 0
+
+    def fresh(self, generator):
+        return Broken()
+
+
+def test_nan_from_a_model_stops_the_fit(problem):
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        replace(QUICK, detection=Broken()).fit(problem.observations)
 
 
 def test_without_a_normalisation_the_scale_is_free_and_said_to_be(problem, fit):

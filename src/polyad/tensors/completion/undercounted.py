@@ -125,8 +125,8 @@ class UnderCountedCompletion:
     starts: int = 2
     rounds: int = 100
     sweeps: int = 5
-    steps: int = 20
-    learning_rate: float = 5e-3
+    steps: int = 10
+    learning_rate: float = 1e-2
     weight_decay: float = 0.1
     penalty: float = 0.0
     patience: int = 15
