@@ -372,6 +372,7 @@ def test_stops_and_reports():
         (lambda: cp_epc(torch.zeros(3, 4, 5).double(), random_start((3, 4, 5), 2)), "every entry is zero"),
         (lambda: cp_epc(gaussian(3, 4, 5), random_start((3, 4, 5), 2).scale(math.nan)), "initial: it holds NaN"),
         (lambda: cp_epc(gaussian(3, 4, 5), random_start((3, 4, 5), 2), slack=-0.1), "slack"),
+        (lambda: cp_epc(gaussian(3, 4, 5), random_start((3, 4, 5), 2), slack=math.nan), "slack"),
         (lambda: cp_epc(gaussian(3, 4, 5), random_start((3, 4, 5), 2), error=math.nan), "error"),
         (lambda: cp_epc(gaussian(3, 4, 5), random_start((3, 4, 5), 2), seconds=0.0), "seconds"),
         (lambda: cp_epc(gaussian(3), random_start((3,), 2)), "at least 2"),

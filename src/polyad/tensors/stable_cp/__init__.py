@@ -20,7 +20,9 @@ on all factors agrees). The residual on the path of one factor is summed from wh
 what is captured, which cancels at small errors. A start outside the bound is brought inside by least squares, and one
 whose terms cancel a hundredfold is replaced by fits with a falling price on ss, without which such starts stand still.
 
-When not to use it: at equal error on kernels that are not degenerate the gain is small; allow a few per cent of slack.
+When not to use it: on kernels that are not degenerate ss falls by a factor of two or so at equal error (allow a few per
+cent of slack for more), and there least squares stopped after some twenty sweeps, which never lets terms grow, may
+fine-tune as well. With few channels (tens) Tucker-2 may be worth more at equal operations than Tucker-2 around CP.
 Grouped and transposed convolutions are refused.
 """
 

@@ -90,8 +90,9 @@ def cp_epc(
         progress: called with sweeps done and the most there can be.
     """
     size = check_problem(tensor, initial, tolerance, sweeps, seconds)
-    if slack < 0 or (error is not None and not error >= 0):
+    if not slack >= 0 or (error is not None and not error >= 0):
         raise InputError(f"error, slack: {error} and {slack} were given; both must be at least 0")
+    begun = time.perf_counter()
     with torch.no_grad():
         start = residual_norm(tensor, balance(initial).factors)
         delta = (start if error is None else error * size) * (1 + slack)
@@ -101,10 +102,11 @@ def cp_epc(
             return path.factor(0.0) if found is None and held > delta else found
 
         if float(diagnose_degeneracy(initial).cancellation) > _CANCELS:
-            deadline = None if seconds is None else time.perf_counter() + seconds / 2
+            deadline = None if seconds is None else begun + seconds / 2
             relaxed = relax(tensor.detach().contiguous(), initial, delta, deadline=deadline)
             if relaxed is not None and cp_sensitivity(relaxed) < cp_sensitivity(balance(initial)):
                 initial = relaxed
+            seconds = None if seconds is None else max(seconds - (time.perf_counter() - begun), 1e-9)
         return _alternate(tensor, initial, step, "error", delta, sweeps, tolerance, seconds, progress)
 
 
