@@ -7,6 +7,7 @@ from polyad.tensors.formats.compress import Candidate, Compression, compress
 from polyad.tensors.formats.contraction import ContractionCost, contract_network, contraction_cost
 from polyad.tensors.formats.cp import CP, khatri_rao
 from polyad.tensors.formats.cross import CrossApproximation, tt_cross
+from polyad.tensors.formats.entry_als import EntryFit, cp_from_entries, tucker_from_entries
 from polyad.tensors.formats.hosvd import hooi, hosvd, st_hosvd, tree_svd
 from polyad.tensors.formats.io import SavedFormat, load_format, save_format
 from polyad.tensors.formats.mode_order import mutual_information, order_modes
@@ -29,6 +30,7 @@ __all__ = [
     "Compression",
     "ContractionCost",
     "CrossApproximation",
+    "EntryFit",
     "SavedFormat",
     "Spectrum",
     "Storage",
@@ -47,6 +49,7 @@ __all__ = [
     "contract_network",
     "contraction_cost",
     "cp_als",
+    "cp_from_entries",
     "dominant_basis",
     "hooi",
     "hosvd",
@@ -65,5 +68,6 @@ __all__ = [
     "tt_cross",
     "tt_svd",
     "tucker_als",
+    "tucker_from_entries",
     "unfolding_spectra",
 ]
