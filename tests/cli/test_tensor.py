@@ -12,7 +12,7 @@ import torch
 
 from polyad.cli import main
 from polyad.tensors import formats
-from polyad.tensors.formats import CP, TensorTrain, Tucker, load_format
+from polyad.tensors.formats import CP, TensorRing, TensorTrain, Tucker, load_format
 from tests.cli.printed import row
 
 Tensor = Callable[..., str]
@@ -155,6 +155,34 @@ def test_samples_that_do_not_suffice_are_an_error(tensor: Tensor) -> None:
     assert "entry by entry" in tensor("x.npz", "--cross", code=2)
     assert "--cross: it finds a tensor train" in tensor("x.npy", "--cross", "--format", "cp", code=2)
     assert "--cross: it finds a tensor train" in tensor("x.npy", "--cross", "--png", "x.png", code=2)
+
+
+def test_a_planted_ring_is_searched_for_and_drawn(tensor: Tensor) -> None:
+    ring = TensorRing.random((5, 4, 5, 4), 2, generator=seeded(2))
+    np.save("x.npy", ring.to_dense().numpy())
+    text = tensor("x.npy", "--search", "greedy", "--tol", "0.02", "--out", "x.safetensors", "--png", "x.png")
+    assert row(text, "format")[1:] == ["TensorNetwork"]
+    assert float(row(text, "relative error")[2]) <= 0.02
+    numbers = int(row(text, "numbers stored")[2].replace(",", ""))
+    assert numbers <= 2 * ring.storage.numbers
+    assert len([line for line in text.splitlines() if "--" in line]) == int(row(text, "bonds")[1])
+    back = load_format("x.safetensors")
+    assert back.value.storage.numbers == numbers
+    assert float((back.to_dense() - ring.to_dense()).norm()) <= 0.02 * float(ring.norm())
+    assert Path("x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_searches_that_fail_or_contradict_themselves(tensor: Tensor) -> None:
+    np.save("x.npy", np.random.default_rng(0).random((6, 6, 6)) - 0.5)
+    said = tensor(
+        "x.npy", "--search", "alternating", "--tol", "1e-3", "--seconds", "0.01", "--out", "x.safetensors", code=2
+    )
+    assert "x.npy: --search alternating stopped by" in said
+    assert "above --tol 0.001" in said
+    assert not Path("x.safetensors").exists()
+    assert "allowed are greedy and alternating" in tensor("x.npy", "--search", "luck", code=2)
+    assert "--search: it chooses the format" in tensor("x.npy", "--search", "greedy", "--cross", code=2)
+    assert "--search: it chooses the format" in tensor("x.npy", "--search", "greedy", "--format", "cp", code=2)
 
 
 def test_a_constant_array_is_one_term(tensor: Tensor) -> None:

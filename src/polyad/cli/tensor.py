@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 _PICTURES = (".png", ".svg", ".pdf")
+_SEARCHES = ("greedy", "alternating")
 
 
 @app.command()
@@ -43,6 +44,10 @@ def tensor(
         bool,
         typer.Option("--cross", help="Sample a .npy or .zarr too large for memory: a tensor train, error estimated."),
     ] = False,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="HOW", help="Search for a network of any graph: greedy or alternating."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", metavar="S", min=0, help="Begin no further format (or sweep) after it.")
     ] = None,
@@ -56,6 +61,11 @@ def tensor(
 ) -> None:
     """Compress arrays to a tolerance: which format, which ranks, how much smaller, and why."""
     _check_outputs(files, out, png)
+    if search is not None:
+        if cross or formats:
+            raise InputError("--search: it chooses the format itself, so --cross and --format are left out")
+        if search not in _SEARCHES:
+            raise InputError(f"--search: {search!r} was given, allowed are {' and '.join(_SEARCHES)}")
     if cross:
         if png is not None or (formats or ["train"]) != ["train"]:
             raise InputError("--cross: it finds a tensor train from samples, so --png and other formats are left out")
@@ -72,6 +82,9 @@ def tensor(
         _check_order(stored)
         dense = stored.read()
         check_dense(dense, name=str(file))
+        if search is not None:
+            _search(file, stored, dense, search, tol=tol, seconds=seconds, seed=seed, out=out, png=png)
+            continue
         with progress_bar(f"Compressing {file.name}", unit="formats") as advance:
             found = compress(dense, tol=tol, formats=formats or FORMATS, seconds=seconds, seed=seed, progress=advance)
         _print_compression(file, stored, found)
@@ -117,6 +130,53 @@ def _sample(file: Path, array: str | None, *, tol: float, seconds: float | None,
     if out is not None:
         facts = {"source": file.name, "relative_error": found.error, "tolerance": tol, "reason": "sampled by --cross"}
         _save(out, file, found.value, modes=tuple(range(len(stored.shape))), facts=facts)
+
+
+def _search(
+    file: Path,
+    stored: StoredArray,
+    dense: Tensor,
+    method: str,
+    *,
+    tol: float,
+    seconds: float | None,
+    seed: int,
+    out: Path | None,
+    png: Path | None,
+) -> None:
+    """A network whose graph and ranks are both searched for, as a table, in text and as a picture."""
+    from polyad.cli.progress import progress_bar
+    from polyad.files import atomic_path
+    from polyad.tensors.structure_search import plot_structure, search_structure
+
+    unit = "numbers" if method == "greedy" else "structures"
+    with progress_bar(f"Searching {file.name}", unit=unit) as advance:
+        found = search_structure(dense, method=method, tol=tol, seconds=seconds or None, seed=seed, progress=advance)
+    rows = [
+        ["shape", _sizes(stored.shape)],
+        ["format", "TensorNetwork"],
+        ["bonds", str(len(found.structure.edges))],
+        ["numbers stored", f"{found.parameters:,} of {prod(stored.shape):,}"],
+        ["compression ratio", f"{found.ratio:.4g}"],
+        ["relative error", f"{found.error:.3e}"],
+        ["structures tried", f"{found.evaluations:,}"],
+    ]
+    _print(file, stored, rows)
+    typer.echo(found.drawing)
+    if found.error > tol:
+        raise ConvergenceError(
+            f"{file}: --search {method} stopped by {found.stopped_by} at relative error {found.error:.2e}, above --tol "
+            f"{tol:g}; allow a larger --tol, or more --seconds if these were given"
+        )
+    if out is not None:
+        facts = {"source": file.name, "relative_error": found.error, "tolerance": tol, "reason": f"--search {method}"}
+        _save(out, file, found.value, modes=tuple(range(dense.ndim)), facts=facts)
+    if png is not None:
+        with atomic_path(png) as path:
+            plot_structure(found.structure, title=f"{file.name}, relative error {found.error:.2e}").savefig(
+                path, dpi=150
+            )
+        typer.echo(f"wrote {png}")
 
 
 def _check_outputs(files: list[Path], out: Path | None, png: Path | None) -> None:
