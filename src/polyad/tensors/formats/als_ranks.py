@@ -33,7 +33,7 @@ def cp_within(
     low, high, rank = 1, max_rank, 1
     while low <= high:
         fit = cp_als(tensor, rank, starts=starts, sweeps=sweeps, tolerance=1e-2 * tolerance, seed=seed)
-        gap = torch.linalg.vector_norm(tensor.detach() - fit.value.to_dense())
+        gap = torch.linalg.vector_norm(fit.value.to_dense().sub_(tensor.detach()))
         if bool(gap <= tolerance * size):
             best, high = fit, rank - 1
         else:

@@ -56,7 +56,7 @@ class DenseTarget:
         square = self.square - 2 * cross + model
         if square < 1e-6 * self.square:
             dense = CP(torch.ones_like(factors[0][0]), tuple(factors)).to_dense()
-            square = float(torch.linalg.vector_norm(self.tensor - dense).square())
+            square = float(torch.linalg.vector_norm(dense.sub_(self.tensor)).square())
         return ((square + self.missed) / (self.square + self.missed)) ** 0.5
 
     def filled(self) -> Tensor:
@@ -126,7 +126,7 @@ def solve_rows(rows: Tensor, known: Tensor, design: Tensor) -> Tensor:
     conjugate, rank = design.conj(), design.shape[1]
     products = rows @ conjugate
     grams = known.new_zeros(known.shape[0], rank * rank)
-    step = max(1, 4_000_000 // rank**2)
+    step = max(1, min(4_000_000, rows.numel()) // rank**2)
     for start in range(0, design.shape[0], step):
         part = conjugate[start : start + step]
         pairs = (part.conj()[:, :, None] * part[:, None, :]).flatten(1)

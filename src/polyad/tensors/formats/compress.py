@@ -158,7 +158,7 @@ def compress(
 
 def _measured(name: str, value: TensorFormat, tensor: Tensor, size: Tensor, modes: Sequence[int] = ()) -> Candidate:
     modes = tuple(modes) or tuple(range(tensor.ndim))
-    gap = torch.linalg.vector_norm(tensor.permute(modes) - value.to_dense())
+    gap = torch.linalg.vector_norm(value.to_dense().sub_(tensor.permute(modes)))  # in place: one dense tensor, not two
     return Candidate(name, value, modes, float(gap / size), value.storage.numbers)
 
 

@@ -155,7 +155,7 @@ class CP(TensorFormat):
         fixed = type(self)(self.weights.detach(), tuple(factor.detach() for factor in self.factors))
         carry = fixed.weights[..., None, :]
         for factor in fixed.factors:
-            tall = carry[..., :, None, :] * factor[..., None, :, :]
+            tall = carry[..., :, None, :] * _triangle(factor)[..., None, :, :]
             carry = _triangle(tall.flatten(-3, -2))
         return differentiable_norm(torch.linalg.vector_norm(carry.sum(-1), dim=-1), self, fixed)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import final
 
 import torch
@@ -119,6 +120,12 @@ class TensorTrain(TensorFormat):
     def entries(self, indices: Int[Tensor, "count order"]) -> Num[Tensor, "... count"]:
         """The entries at these index tuples, by one matrix-vector product a core and sample."""
         indices = check_indices(indices, self.shape)
+        # as many samples at once as keep their slices within the size of the train itself
+        largest = max(core.shape[-3] * core.shape[-1] for core in self.cores) * prod(self.batch_shape)
+        most = max(16, self.storage.numbers // largest)
+        return torch.cat([self._entries(part) for part in indices.split(most)] or [self._entries(indices)], dim=-1)
+
+    def _entries(self, indices: Tensor) -> Tensor:
         row = self.cores[0][..., 0, indices[:, 0], :]
         for mode, core in enumerate(self.cores[1:], start=1):
             slices = core[..., indices[:, mode], :].movedim(-2, -3)
