@@ -65,6 +65,18 @@ def peak_memory_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
+def peak_bytes(run: Callable[[], Any]) -> tuple[int, Any]:
+    """Most bytes of torch tensors that a run holds at one time beyond those it began with, and its result."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = run()
+    held = largest = 0
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        largest = max(largest, held)
+    return largest, result
+
+
 def ceilings() -> dict[str, float]:
     """Measured float64 matrix-product rate (Gflop/s) and copy bandwidth (GB/s, read + write) of all cores."""
     a = torch.rand(1500, 1500, dtype=torch.float64)

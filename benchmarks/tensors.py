@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 import tensorly
 import torch
-from harness import Benchmark, interleave, once, run_rows
+from harness import Benchmark, interleave, once, peak_bytes, run_rows
 from tensorly.decomposition import parafac, tensor_train
 
-from polyad.tensors.formats import CP, cp_als, tt_cross, tt_svd
+from polyad.tensors.formats import (
+    CP,
+    TensorRing,
+    TensorTrain,
+    TreeTensorNetwork,
+    Tucker,
+    balanced_tree,
+    cp_als,
+    st_hosvd,
+    tree_svd,
+    tt_cross,
+    tt_svd,
+)
 from polyad.tensors.formats.als import run_als
 from polyad.tensors.formats.als_targets import DenseTarget
 
@@ -142,6 +155,62 @@ def cross() -> list[Row]:
     return rows
 
 
+def memory() -> list[Row]:
+    """Most bytes held at one time, operands included, beside those of operands and result alone."""
+    seed = torch.Generator().manual_seed(0)
+    train = TensorTrain.random((30,) * 30, 24, generator=seed)
+    tucker = Tucker.random((300,) * 4, 12, generator=seed)
+    tree = TreeTensorNetwork.random((50,) * 16, 12, tree=balanced_tree(16), generator=seed)
+    terms = CP.random((400,) * 8, 20, generator=seed)
+    ring = TensorRing.random((30,) * 8, 4, generator=seed)
+    dense = TensorTrain.random((16,) * 6, 6, generator=seed).to_dense()
+    cube = CP.random((200,) * 3, 20, generator=seed).to_dense()
+    hidden = torch.rand(cube.shape, generator=seed) < 0.5
+    return [
+        _peak("cross approximation, 16^10", [], lambda: tt_cross(_wave, (16,) * 10, tolerance=1e-6), 16**10),
+        *(
+            row
+            for name, x in (("train", train), ("Tucker", tucker), ("tree", tree), ("CP", terms), ("ring", ring))
+            for row in (
+                _peak(f"{name}: add", [x], lambda x=x: x + x, prod(x.shape)),
+                _peak(f"{name}: inner", [x], lambda x=x: x.inner(x), prod(x.shape)),
+                _peak(f"{name}: norm", [x], lambda x=x: x.norm(), prod(x.shape)),
+                _peak(f"{name}: round x + x", [x + x], lambda s=x + x, x=x: _rounded(s, x), prod(x.shape)),
+            )
+        ),
+        _peak("TT-SVD, 16^6 given", [dense], lambda: tt_svd(dense, tolerance=1e-6), dense.numel()),
+        _peak("ST-HOSVD, 16^6 given", [dense], lambda: st_hosvd(dense, tolerance=1e-6), dense.numel()),
+        _peak(
+            "tree SVD, 16^6 given", [dense], lambda: tree_svd(dense, balanced_tree(6), tolerance=1e-6), dense.numel()
+        ),
+        _peak("CP-ALS, 200^3 given", [cube], lambda: cp_als(cube, 20, sweeps=5), cube.numel()),
+        _peak("CP-ALS, half of 200^3 hidden", [cube], lambda: cp_als(cube, 5, mask=hidden, sweeps=3), cube.numel()),
+    ]
+
+
+def _peak(what: str, operands: list[Any], run: Callable[[], Any], entries: int) -> Row:
+    held = sum(_bytes(operand) for operand in operands)
+    run()  # what is made once stays out
+    extra, result = peak_bytes(run)
+    need = held + _bytes(getattr(result, "value", result))
+    return {
+        "what": what,
+        "peak MB": (held + extra) / 1e6,
+        "own need MB": need / 1e6,
+        "ratio": (held + extra) / need,
+        "dense MB": 8 * entries / 1e6,
+        "within 2 x": bool(held + extra <= 2 * need),
+    }
+
+
+def _rounded(total: Any, x: Any) -> Any:
+    return total.round(ranks=x.ranks) if isinstance(x, CP) else total.round(tolerance=1e-6)
+
+
+def _bytes(value: Any) -> int:
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else value.storage.bytes
+
+
 def _hilbert(indices: torch.Tensor) -> torch.Tensor:
     return 1 / (1 + indices.double().sum(1))
 
@@ -198,6 +267,11 @@ ROWS = {
     ),
     "cross": Benchmark(
         "Cross approximation in ten dimensions", "fewer evaluations than the peer for the same error", cross
+    ),
+    "memory": Benchmark(
+        "Memory of tensor formats",
+        "no dense tensor unless it was given; peak within 2 x of the format's own need",
+        memory,
     ),
 }
 
