@@ -18,8 +18,9 @@ modes' functions) and z the kron of all, every value sends
 
 Messages at one index are multiplied into one Gaussian factor; filter and smoother (`linalg.state_space`) turn the
 factors of a mode into the new posterior of u^k, and the bridge between neighbours gives it at any other index. These
-updates are coordinate ascent on a bound of the evidence; the bound is the history, and compares lengthscales, kernels
-and ranks without held-out values.
+updates are coordinate ascent on a bound of the evidence. The bound is the history, and it compares kernels,
+lengthscales and ranks without held-out values; as the bound of a mean field it leans to small ranks and rough kernels,
+so where values abound, a tenth of them held back chooses better.
 
     fit = FunctionalBayesianTucker((3, 3, 3), lengthscales=0.1).fit(indices, values)
     mean, variance = (p := fit.predict(queries)).mean, p.variance
@@ -29,13 +30,13 @@ Continuous-indexed Tensor Data*, ICLR 2024. The paper's names FunBaT and FunBaT-
 `FunctionalBayesianCP` here.
 
 Deviations: `damping` is the weight of the old message, as in the authors' code, and is 0 by default: undamped updates
-raise the bound in every round and need a tenth of the rounds. E[a a^T] uses the covariance of the core too, which the
+raise the bound in every round and need far fewer rounds. E[a a^T] uses the covariance of the core too, which the
 authors' code leaves out. The core of the CP variant has weights with prior N(0, I), which the authors fix to one (give
 `core=torch.ones(rank)`). Values are standardised, and the best of several short random starts goes on.
 
-When not to use it: for few values in few dimensions, where one Gaussian process on all coordinates is exact; for values
-of high multilinear rank; for count or binary values. As in every mean-field posterior, variances of the functions are
-too small where modes trade off against each other.
+When not to use it: for few values in few dimensions, where one Gaussian process on all coordinates is exact and assumes
+no rank; for values of high multilinear rank; for count or binary values. As in every mean-field posterior, variances of
+the functions are too small where modes trade off against each other.
 """
 
 from polyad.tensors.functional.io import Entries, read_entries
