@@ -9,7 +9,7 @@ import torch
 
 from polyad.errors import InputError
 from polyad.symmetry.coupling import gaunt_tensor
-from polyad.symmetry.sphere_grid import SphereGrid
+from polyad.symmetry.sphere_grid import DENSE_DEGREE, SphereGrid
 from polyad.symmetry.spherical_harmonics import spherical_harmonics
 
 
@@ -40,6 +40,19 @@ def test_values_are_those_of_the_function_and_come_back() -> None:
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(grid.from_grid(values, 6), coefficients, rtol=0, atol=1e-12)
     torch.testing.assert_close(grid.from_grid(values, 3), coefficients[..., :16], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("lmax", [DENSE_DEGREE, DENSE_DEGREE + 1, 14])
+def test_one_matrix_and_a_matrix_an_order_are_the_same_map(lmax: int) -> None:
+    coefficients = normal(3, 2, (lmax + 1) ** 2)
+    grid = SphereGrid(2 * lmax + 3)
+    harmonics = spherical_harmonics(grid.directions(coefficients), lmax)
+    values = grid.to_grid(coefficients)
+    torch.testing.assert_close(values, coefficients @ harmonics.T, rtol=0, atol=1e-11)
+    torch.testing.assert_close(grid.from_grid(values, lmax), coefficients, rtol=0, atol=1e-11)
+    rough = values.sign()
+    projection = (rough * grid.weights(rough)) @ harmonics
+    torch.testing.assert_close(grid.from_grid(rough, lmax), projection, rtol=0, atol=1e-11)
 
 
 def test_products_are_projected_exactly() -> None:

@@ -10,10 +10,11 @@ so multiplying the functions is an equivariant product of the features. Three us
 alone, so every order m is a product of functions of one angle), and products of many (`gaunt_product` of nu factors).
 Learned weights factor by degree: w1[l1] w2[l2] w3[l3] (`GauntTensorProduct`).
 
-Two exact backends. 'grid': values on a quadrature grid that is exact to the total degree, times one another,
-projected back: dense matrix products. 'fft': trigonometric polynomials on the torus, multiplied where both angles run
-in equal steps. The dense grid costs O(L^4) with a small constant, the FFT O(L^3): 'auto' takes the grid to total degree
-AUTO_DEGREE.
+Two exact backends. 'grid': values on a quadrature grid that is exact to the total degree, times one another, projected
+back; all of it real matrix products, one dense matrix for small degrees and one matrix an order m for large ones
+(O(L^3)). 'fft', the paper's: trigonometric polynomials in both angles, multiplied where both run in equal steps, by
+FFTs. 'auto' takes the grid: on processors it was faster at every size measured (L = 2 to 24), for matrix products run
+near the machine's peak and small FFTs are bound by copies.
 
 Paper: S. Luo, T. Chen and A. Krishnapriyan, "Enabling efficient equivariant operations in the Fourier basis via Gaunt
 tensor products", ICLR 2024, arXiv:2401.10216.
@@ -30,7 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import numpy as np
 import torch
@@ -40,12 +41,13 @@ from torch import Tensor, nn
 from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
 from polyad.symmetry._parameters import normal_parameter
+from polyad.symmetry.orders import by_order, from_order
 from polyad.symmetry.so2 import edge_rotation
 from polyad.symmetry.sphere_fourier import (
-    by_order,
+    cut_polar,
     from_fourier,
-    from_order,
     from_torus,
+    pad_polar,
     to_fourier,
     to_torus,
     torus_shape,
@@ -57,9 +59,6 @@ from polyad.symmetry.wigner import rotate_by_blocks, wigner_d
 Backend = Literal["auto", "grid", "fft"]
 """How functions are multiplied; see the module's docstring."""
 
-AUTO_DEGREE = 48
-"""The largest total degree, output included, for which 'auto' takes the grid (measured on two processor cores)."""
-
 
 def gaunt_product(factors: Sequence[Tensor], lmax: int, *, backend: Backend = "auto") -> Float[Tensor, "... harmonics"]:
     """Coefficients, degrees 0..lmax, of the point-wise product of two or more functions.
@@ -70,7 +69,7 @@ def gaunt_product(factors: Sequence[Tensor], lmax: int, *, backend: Backend = "a
     if len(factors) < 2 or lmax < 0:
         raise InputError(f"{len(factors)} factors and lmax {lmax} were given; give two or more, and lmax >= 0")
     total = sum(degree_of(factor.shape[-1]) for factor in factors)
-    if _choose(backend, total + lmax) == "grid":
+    if _is_grid(backend):
         grid = SphereGrid(max(total + lmax, 2 * lmax))
         return grid.from_grid(reduce(torch.mul, (grid.to_grid(factor) for factor in factors)), lmax)
     shape = torus_shape(total, lmax)
@@ -96,19 +95,17 @@ def gaunt_convolution(
     rotation = edge_rotation(directions)
     blocks = wigner_d(rotation, max(first, lmax), check=False)
     parts = by_order(rotate_by_blocks(coefficients, blocks))
-    if _choose(backend, total + lmax) == "grid":
+    if _is_grid(backend):
         evaluate, project, zonal = _meridian_tables(coefficients, first, filter_degree, lmax)
         values = torch.einsum("...pml,mlt->...pmt", parts, evaluate) * (weights @ zonal)[..., None, None, :]
         product = torch.einsum("...pmt,mtl->...pml", values, project[: first + 1])
         turned = from_order(_fit_orders(product, lmax))
     else:
         spectrum = to_fourier(from_order(parts))
-        count = torus_shape(total, lmax)[0]
+        count = torus_shape(total, lmax)[1]
         (zonal,) = _circle_table(coefficients, filter_degree, count)
-        circle = torch.fft.ifft(_pad_polar(spectrum, count), dim=-2, norm="forward") * (weights @ zonal).unsqueeze(-1)
-        product_spectrum = torch.fft.fft(circle, dim=-2, norm="forward")
-        kept = torch.cat([product_spectrum[..., : total + 1, :], product_spectrum[..., count - total :, :]], dim=-2)
-        turned = from_fourier(kept, lmax)
+        circle = torch.fft.ifft(pad_polar(spectrum, count), norm="forward") * (weights @ zonal).unsqueeze(-2)
+        turned = from_fourier(cut_polar(torch.fft.fft(circle, norm="forward"), total), lmax)
     return rotate_by_blocks(turned, blocks, inverse=True)
 
 
@@ -148,10 +145,10 @@ class GauntTensorProduct(nn.Module):
         return gaunt_product(factors, self.degrees[2], backend=self.backend) * _per_order(self.weight_out)
 
 
-def _choose(backend: str, degree: int) -> str:
-    if backend not in ("auto", "grid", "fft"):
-        raise InputError(f"backend: {backend!r} was given; give 'auto', 'grid' or 'fft'")
-    return ("grid" if degree <= AUTO_DEGREE else "fft") if backend == "auto" else backend
+def _is_grid(backend: str) -> bool:
+    if backend not in get_args(Backend):
+        raise InputError(f"backend: {backend!r} was given; give one of {get_args(Backend)}")
+    return backend != "fft"
 
 
 def _per_order(weights: Tensor) -> Tensor:
@@ -162,12 +159,6 @@ def _per_order(weights: Tensor) -> Tensor:
 def _fit_orders(parts: Tensor, lmax: int) -> Tensor:
     orders = min(parts.shape[-2], lmax + 1)
     return nn.functional.pad(parts[..., :orders, :], (0, 0, 0, lmax + 1 - orders))
-
-
-def _pad_polar(spectrum: Tensor, count: int) -> Tensor:
-    degree = spectrum.shape[-2] // 2
-    zeros = spectrum.new_zeros(*spectrum.shape[:-2], count - 2 * degree - 1, spectrum.shape[-1])
-    return torch.cat([spectrum[..., : degree + 1, :], zeros, spectrum[..., degree + 1 :, :]], dim=-2)
 
 
 @constant_tables

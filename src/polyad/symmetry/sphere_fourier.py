@@ -29,70 +29,56 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from polyad.symmetry._constants import constant_tables
+from polyad.symmetry.orders import by_order, from_order
 from polyad.symmetry.spherical_harmonics import degree_of, spherical_harmonics
 
 
-def to_fourier(coefficients: Float[Tensor, "*batch harmonics"]) -> Complex[Tensor, "*batch polar azimuth"]:
-    """F_uv of functions of degree L: u = 0..L, -L..-1 on the first axis, v = 0..L on the second."""
+def to_fourier(coefficients: Float[Tensor, "*batch harmonics"]) -> Complex[Tensor, "*batch azimuth polar"]:
+    """F_uv of functions of degree L: v = 0..L on the first axis, u = 0..L, -L..-1 on the second."""
     lmax = degree_of(coefficients.shape[-1])
     real, imaginary = _fourier_tables(coefficients, lmax)
-    parts = by_order(coefficients)
-    return torch.einsum(
-        "...ml,mlu->...um", torch.complex(parts[..., 0, :, :], -parts[..., 1, :, :]), torch.complex(real, imaginary)
-    )
+    cosine, sine = by_order(coefficients).unbind(-3)
+    return torch.einsum("...ml,mlu->...mu", torch.complex(cosine, -sine), torch.complex(real, imaginary))
 
 
-def from_fourier(spectrum: Complex[Tensor, "*batch polar azimuth"], lmax: int) -> Float[Tensor, "*batch harmonics"]:
-    """Coefficients of degrees 0..lmax of the functions with these F_uv; the first axis has any odd length."""
-    real, imaginary = _projection_tables(spectrum.real, lmax, spectrum.shape[-2] // 2)
-    orders = min(lmax + 1, spectrum.shape[-1])
+def from_fourier(spectrum: Complex[Tensor, "*batch azimuth polar"], lmax: int) -> Float[Tensor, "*batch harmonics"]:
+    """Coefficients of degrees 0..lmax of the functions with these F_uv; the second axis has any odd length."""
+    real, imaginary = _projection_tables(spectrum.real, lmax, spectrum.shape[-1] // 2)
+    orders = min(lmax + 1, spectrum.shape[-2])
     table = torch.complex(real, imaginary)[:orders]
-    sums = torch.einsum("...um,mlu->...ml", spectrum[..., :orders], table) * (2 * math.pi)
+    sums = torch.einsum("...mu,mlu->...ml", spectrum[..., :orders, :], table) * (2 * math.pi)
     parts = torch.stack([sums.real, -sums.imag], dim=-3)
     return from_order(torch.nn.functional.pad(parts, (0, 0, 0, lmax + 1 - orders)))
 
 
-def to_torus(spectrum: Complex[Tensor, "*batch polar azimuth"], shape: tuple[int, int]) -> Float[Tensor, "*batch t p"]:
-    """Values on shape[0] equal steps of theta in 0..2 pi and shape[1] equal steps of phi (an inverse FFT)."""
-    degree = spectrum.shape[-2] // 2
-    positive, negative = spectrum[..., : degree + 1, :], spectrum[..., degree + 1 :, :]
-    zeros = spectrum.new_zeros(*spectrum.shape[:-2], shape[0] - 2 * degree - 1, spectrum.shape[-1])
-    return torch.fft.irfft2(torch.cat([positive, zeros, negative], dim=-2), s=shape, norm="forward")
+def to_torus(spectrum: Complex[Tensor, "*batch azimuth polar"], shape: tuple[int, int]) -> Float[Tensor, "*batch p t"]:
+    """Values on shape[0] equal steps of phi and shape[1] equal steps of theta in 0..2 pi (an inverse FFT)."""
+    return torch.fft.irfft2(pad_polar(spectrum, shape[1]), s=shape[::-1], dim=(-1, -2), norm="forward")
 
 
-def from_torus(values: Float[Tensor, "*batch t p"], degree: int) -> Complex[Tensor, "*batch polar azimuth"]:
+def from_torus(values: Float[Tensor, "*batch p t"], degree: int) -> Complex[Tensor, "*batch azimuth polar"]:
     """F_uv for |u| <= degree from values on the torus (a forward FFT): the inverse of `to_torus`."""
-    spectrum = torch.fft.rfft2(values, norm="forward")
-    return torch.cat([spectrum[..., : degree + 1, :], spectrum[..., values.shape[-2] - degree :, :]], dim=-2)
+    return cut_polar(torch.fft.rfft2(values, dim=(-1, -2), norm="forward"), degree)
+
+
+def pad_polar(spectrum: Complex[Tensor, "*batch azimuth polar"], count: int) -> Complex[Tensor, "*batch azimuth count"]:
+    """Zeros between the positive and the negative u, to length `count`."""
+    degree = spectrum.shape[-1] // 2
+    zeros = spectrum.new_zeros(*spectrum.shape[:-1], count - 2 * degree - 1)
+    return torch.cat([spectrum[..., : degree + 1], zeros, spectrum[..., degree + 1 :]], dim=-1)
+
+
+def cut_polar(
+    spectrum: Complex[Tensor, "*batch azimuth count"], degree: int
+) -> Complex[Tensor, "*batch azimuth polar"]:
+    """The inverse of `pad_polar`: |u| <= degree alone."""
+    return torch.cat([spectrum[..., : degree + 1], spectrum[..., spectrum.shape[-1] - degree :]], dim=-1)
 
 
 def torus_shape(degree: int, lmax: int) -> tuple[int, int]:
-    """A fast size that holds products of total degree `degree` without aliasing into coefficients up to lmax."""
-    polar, azimuth = 2 * degree + 1, degree + min(lmax, degree) + 1
-    return scipy.fft.next_fast_len(polar), scipy.fft.next_fast_len(azimuth, real=True)
-
-
-def by_order(coefficients: Float[Tensor, "*batch harmonics"]) -> Float[Tensor, "*batch 2 orders degrees"]:
-    """Coefficients as an array [cosine or sine, m, l], zero where m > l (and for the sine of m = 0)."""
-    lmax = degree_of(coefficients.shape[-1])
-    place, mask, _ = _order_tables(coefficients, lmax)
-    return (coefficients.index_select(-1, place) * mask).unflatten(-1, (2, lmax + 1, lmax + 1))
-
-
-def from_order(parts: Float[Tensor, "*batch 2 orders degrees"]) -> Float[Tensor, "*batch harmonics"]:
-    """The inverse of `by_order`."""
-    *_, back = _order_tables(parts, parts.shape[-1] - 1)
-    return parts.flatten(-3).index_select(-1, back)
-
-
-@constant_tables
-def _order_tables(lmax: int) -> tuple[np.ndarray, ...]:
-    part, order, degree = np.indices((2, lmax + 1, lmax + 1)).reshape(3, -1)
-    mask = (order <= degree) & ((part == 0) | (order > 0))
-    place = np.where(mask, degree * degree + degree + np.where(part == 0, order, -order), 0)
-    back = np.empty((lmax + 1) ** 2, dtype=np.int64)
-    back[place[mask]] = np.flatnonzero(mask)
-    return place.astype(np.int64), mask.astype(np.float64), back
+    """Fast sizes (phi, theta) that hold products of total degree `degree`, without aliasing into degrees to lmax."""
+    azimuth, polar = degree + min(lmax, degree) + 1, 2 * degree + 1
+    return scipy.fft.next_fast_len(azimuth, real=True), scipy.fft.next_fast_len(polar)
 
 
 def _polar_spectra(lmax: int) -> np.ndarray:

@@ -12,8 +12,10 @@ projection is approximate, better with every degree d.
 Source: any text on quadrature on the sphere, e.g. K. Atkinson and W. Han, Spherical Harmonics and Approximations on
 the Unit Sphere, Springer (2012), section 5.1.
 
-When not to use it: for degrees in the hundreds, where the two steps should be taken one after the other (a Legendre
-and a Fourier transform) instead of as one dense matrix.
+Up to degree DENSE_DEGREE each direction is one dense matrix product, O(L^4) a function; above, a matrix over l for
+every order m and then one over m and phi, O(L^3).
+
+When not to use it: for degrees in the hundreds, where the sum over m and phi should be an FFT.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
+from polyad.symmetry.orders import by_order, from_order
 from polyad.symmetry.spherical_harmonics import degree_of, spherical_harmonics
+
+DENSE_DEGREE = 9
+"""The largest lmax for which one dense matrix is taken (measured on a processor)."""
 
 
 @final
@@ -63,7 +69,12 @@ class SphereGrid:
 
     def to_grid(self, coefficients: Float[Tensor, "*batch harmonics"]) -> Float[Tensor, "*batch points"]:
         """Values at the points of functions with coefficients of degrees 0..lmax."""
-        return coefficients @ _evaluation(coefficients, self.degree, degree_of(coefficients.shape[-1]))[0]
+        lmax = degree_of(coefficients.shape[-1])
+        if lmax <= DENSE_DEGREE:
+            return coefficients @ _evaluation(coefficients, self.degree, lmax)[0]
+        polar, _, azimuth, _ = _separable(coefficients, self.degree, lmax)
+        rows = torch.einsum("...pml,mlt->...tpm", by_order(coefficients), polar)
+        return (rows.flatten(-2) @ azimuth).flatten(-2)
 
     def from_grid(self, values: Float[Tensor, "*batch points"], lmax: int) -> Float[Tensor, "*batch harmonics"]:
         """Coefficients of degrees 0..lmax of the functions with these values."""
@@ -73,7 +84,11 @@ class SphereGrid:
             raise InputError(
                 f"lmax: {lmax} needs a grid of degree {2 * lmax}, this one has {self.degree}; make a larger SphereGrid"
             )
-        return values @ _evaluation(values, self.degree, lmax)[1]
+        if lmax <= DENSE_DEGREE:
+            return values @ _evaluation(values, self.degree, lmax)[1]
+        _, polar, _, azimuth = _separable(values, self.degree, lmax)
+        rows = (values.unflatten(-1, self.shape) @ azimuth).unflatten(-1, (2, lmax + 1))
+        return from_order(torch.einsum("...tpm,mtl->...pml", rows, polar))
 
     def integrate(self, values: Float[Tensor, "*batch points"]) -> Float[Tensor, "*batch"]:
         """The integral over the sphere of functions with these values."""
@@ -100,3 +115,15 @@ def _evaluation(degree: int, lmax: int) -> tuple[np.ndarray, ...]:
     directions, weights = _build_points(degree)
     values = spherical_harmonics(torch.from_numpy(directions), lmax).numpy()
     return np.ascontiguousarray(values.T), np.ascontiguousarray(values * weights[:, None])
+
+
+@constant_tables
+def _separable(degree: int, lmax: int) -> tuple[np.ndarray, ...]:
+    """Polar parts q_lm at the heights, [m, l, t] and with weights [m, t, l]; cosines and sines [pm, phi], [phi, pm]."""
+    heights, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    meridian = np.stack([np.sqrt(1 - heights**2), np.zeros_like(heights), heights], axis=-1)
+    polar = by_order(spherical_harmonics(torch.from_numpy(meridian), lmax))[:, 0].numpy()  # [t, m, l]
+    phases = np.outer(np.arange(lmax + 1), np.arange(degree + 1) * (2 * math.pi / (degree + 1)))
+    azimuth = np.concatenate([np.cos(phases), np.sin(phases)])
+    weighted = np.moveaxis(polar * (weights * (2 * math.pi / (degree + 1)))[:, None, None], 0, 1)
+    return np.moveaxis(polar, 0, -1).copy(), weighted.copy(), azimuth, azimuth.T.copy()
