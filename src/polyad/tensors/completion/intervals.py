@@ -11,6 +11,9 @@ where p was estimated.
 
 Source: A. C. Davison and D. V. Hinkley, *Bootstrap Methods and their Application* (1997), sections 2.4 and 5.2.
 
+Measured: at nominal 90 % the bootstrap (50 refits) covered 85 % of the rates of eight planted problems (12 x 10 x 8,
+rank 2, mean 200, 60 % seen), Laplace 64 %, as p was estimated; with p known, Laplace keeps its level.
+
 When not to use it: with counts that vary more than Poisson counts do; both believe the model.
 """
 
