@@ -98,7 +98,7 @@ def run(report: Report) -> None:
         results[setting] = {}
         for trial in range(_TRIALS):
             planted = planted_counts(
-                setting.shape, setting.rank, mean=setting.mean, share=setting.share, seed=100 + trial
+                setting.shape, setting.rank, mean=setting.mean, share=setting.share, seed=1000 + trial
             )
             fit = _compare(planted, setting, results[setting], everything=setting == _SHARES[1])
             if setting == _SHARES[1] and trial == 0:
@@ -118,7 +118,8 @@ def run(report: Report) -> None:
     report.note(
         f"medians of {_TRIALS} trials; generator: uniform factors, p = 0.1 + 0.9 sigmoid of a random network with one "
         "tanh layer on ten normal attributes; one start for every method; the linear model differs from ours in its "
-        "detection model alone; HaLRTC sees counts or their roots, whichever predicts a held-out tenth better"
+        "detection model alone; HaLRTC sees counts or their roots, whichever predicts a held-out tenth better; "
+        "options were chosen on other seeds"
     )
     report.open("the paper's COVID-19 and plant-pollinator data, which were not found")
     assert example is not None
@@ -221,7 +222,7 @@ def _failure_row(report: Report, kind: str) -> None:
     """What cannot be identified: the errors that result, and whether the fit says so."""
     outcome: dict[str, _Result] = {}
     for trial in range(_FAILURE_TRIALS):
-        planted = planted_counts(_SMALL, 3, mean=200, share=0.3, seed=100 + trial, detection=kind)
+        planted = planted_counts(_SMALL, 3, mean=200, share=0.3, seed=1000 + trial, detection=kind)
         fit = _fitted(planted, 3, "mlp")
         _score(outcome, _NETWORK, planted, fit.rates.to_dense().flatten(), fit)
     result = outcome[_NETWORK]
