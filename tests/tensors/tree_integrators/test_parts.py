@@ -134,15 +134,16 @@ def test_counts_are_those_of_the_formulas() -> None:
 def test_critical_path_is_the_longest_chain() -> None:
     ledger = Ledger()
     for place, (flops, after) in enumerate([(5, []), (7, []), (2, [0, 1]), (4, [0]), (1, [2, 3])]):
-        ledger.record("flow", place, flops, after=[("flow", k) for k in after])
+        ledger.record("core", place, flops, after=[("core", k) for k in after])
     work = ledger.work()
     assert (work.flops, work.critical, work.largest_flow) == (19, 10, 7)
     assert work.parallelism == pytest.approx(1.9)
     assert (work + work).critical == 20
     assert Work().parallelism == 1.0
     assert ledger.run("round", 0, lambda: 3) == 3
+    assert ledger.work().kinds == {"core": 19, "round": 0}
     silent = Ledger(False)
-    assert silent.run("flow", 0, lambda: 4) == 4
+    assert silent.run("core", 0, lambda: 4) == 4
     assert silent.work() == Work()
 
 

@@ -23,6 +23,7 @@ Deviations:
 * Truncation goes from the leaves to the root in the metric of what lies outside, with one (absolute) tolerance for the
   whole tree; the paper's goes from the root to the leaves with a tolerance a node.
 * The estimate behind step rejection is the largest over all inner nodes; rejection is off unless asked for.
+* RK4 sub-steps keep h |J| <= 1/4, not 2: that is stable, but leaves an error that no shorter step takes away.
 * Fresh directions come from an SVD of what two projections leave, cut at rounding, in place of a QR.
 * Published errors of the spin chain (paddings of a rank-two start differ between implementations, and errors with
   them): with all spins down as the second state of every subtree, they agree within 6 %. At d = 4, h = 2^-8 and tol

@@ -42,7 +42,7 @@ from polyad.tensors.tree_integrators.flows import SubFlow, solve_all
 from polyad.tensors.tree_integrators.frames import extend_basis, pad, truncate_orthonormal
 from polyad.tensors.tree_integrators.operators import TreeOperator
 from polyad.tensors.tree_integrators.stepping import Step, check_options, prepare
-from polyad.tensors.tree_integrators.work import Ledger
+from polyad.tensors.tree_integrators.work import Ledger, flow_key
 
 _ALLOWED = 10.0
 
@@ -59,8 +59,8 @@ class ParallelBUG:
         augment: blocks with one fresh mode from F(Y_0) ('F0') or from the sub-flows ('K').
         rejections: how often a step may be repeated in larger bases; 0 never rejects.
         substeps: RK4 sub-steps of every sub-flow; None chooses them so that sub-step times |J| stays below `stiffness`.
-        stiffness: see `substeps`; RK4 is stable up to 2.8.
-        executor: solves the sub-flows side by side.
+        stiffness: see `substeps` and `flows`; RK4 is stable up to 2.8.
+        executor: solves large sub-flows; the largest and all small ones stay in this process.
         count: count flops and critical path (slower).
     """
 
@@ -70,7 +70,7 @@ class ParallelBUG:
     augment: Literal["F0", "K"] = "F0"
     rejections: int = 0
     substeps: int | None = None
-    stiffness: float = 0.5
+    stiffness: float = 0.25
     executor: Executor | None = None
     count: bool = False
 
@@ -136,8 +136,9 @@ class ParallelBUG:
         solved = solve_all(flows, executor=self.executor, count=self.count)
         grown = _Augmentation(field, old, time, step, self.augment, self.augment == "F0" or self.rejections > 0)
         for place, (solution, flops) in enumerate(solved):
-            ledger.record("flow", place, flops, after=[("rate", place)])
-            waits = [("flow", place), *(("augment", child) for child in old.nodes[place].children)]
+            node = old.nodes[place]
+            ledger.record(*flow_key(node, place), flops, after=[("rate", place)])
+            waits = [flow_key(node, place), *(("augment", child) for child in node.children)]
             ledger.run("augment", place, grown.add, place, solution, after=waits)
         return grown.arrays, grown.estimate
 

@@ -43,12 +43,12 @@ class ProjectorSplitting:
     Args:
         F: a `TreeOperator`, a `Field`, or a function (t, network) -> network.
         substeps: RK4 sub-steps of every sub-flow; None chooses them so that sub-step times |J| stays below `stiffness`.
-        stiffness: see `substeps`; RK4 is stable up to 2.8.
+        stiffness: see `substeps` and `flows`; RK4 is stable up to 2.8.
     """
 
     F: TreeOperator | Field | Function
     substeps: int | None = None
-    stiffness: float = 0.5
+    stiffness: float = 0.25
 
     def __post_init__(self) -> None:
         check_options(0.0, None, self.substeps, self.stiffness)

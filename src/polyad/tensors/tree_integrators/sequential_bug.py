@@ -31,7 +31,7 @@ from polyad.tensors.tree_integrators.flows import SubFlow
 from polyad.tensors.tree_integrators.frames import extend_basis, truncate_orthonormal
 from polyad.tensors.tree_integrators.operators import TreeOperator
 from polyad.tensors.tree_integrators.stepping import Step, check_options, prepare
-from polyad.tensors.tree_integrators.work import Ledger
+from polyad.tensors.tree_integrators.work import Ledger, flow_key
 
 
 @final
@@ -45,7 +45,7 @@ class SequentialBUG:
         r_max: largest rank; not used at fixed rank.
         adaptive: rank-adaptive, or fixed rank.
         substeps: RK4 sub-steps of every sub-flow; None chooses them so that sub-step times |J| stays below `stiffness`.
-        stiffness: see `substeps`; RK4 is stable up to 2.8.
+        stiffness: see `substeps` and `flows`; RK4 is stable up to 2.8.
         count: count flops and critical path (slower).
     """
 
@@ -54,7 +54,7 @@ class SequentialBUG:
     r_max: int | None = None
     adaptive: bool = True
     substeps: int | None = None
-    stiffness: float = 0.5
+    stiffness: float = 0.25
     count: bool = False
 
     def __post_init__(self) -> None:
@@ -76,8 +76,8 @@ class SequentialBUG:
             waits = [("frame", place), *(("augment", child) for child in node.children)]
             rate, start = ledger.run("rate", place, new.problem, place, after=waits)
             flow = SubFlow(rate, start, time, step, substeps=self.substeps, stiffness=self.stiffness)
-            solution = ledger.run("flow", place, flow.solve, after=[("rate", place)])
-            ledger.run("augment", place, new.add, place, solution, after=[("flow", place)])
+            solution = ledger.run(*flow_key(node, place), flow.solve, after=[("rate", place)])
+            ledger.run("augment", place, new.add, place, solution, after=[flow_key(node, place)])
         if not self.adaptive:
             return Step(value.with_nodes(new.arrays), work=ledger.work())
         cut, error = truncate_orthonormal(

@@ -11,7 +11,7 @@ When not to use it: to predict times of small tensors, which memory and dispatch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, TypeVar, final
@@ -20,8 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from polyad.tensors.formats.tree_layout import Node
+
 Result = TypeVar("Result")
-Key = tuple[Hashable, ...]
+Key = tuple[str, int]
+
+FLOWS = ("leaf", "core")
+"""Kinds of tasks that solve differential equations."""
 
 _ELEMENTWISE = {"add", "sub", "mul", "div", "rsub", "neg"}
 
@@ -88,8 +93,13 @@ class Ledger:
         for task in self.tasks.values():
             kinds[task.kind] = kinds.get(task.kind, 0) + task.flops
         path = max((task.path for task in self.tasks.values()), default=0)
-        largest = max((task.flops for task in self.tasks.values() if task.kind == "flow"), default=0)
+        largest = max((task.flops for task in self.tasks.values() if task.kind in FLOWS), default=0)
         return Work(sum(kinds.values()), path, largest, kinds)
+
+
+def flow_key(node: Node, place: int) -> Key:
+    """The name of a node's differential equation."""
+    return ("core" if node.children else "leaf", place)
 
 
 @final
@@ -97,8 +107,8 @@ class Ledger:
 class Work:
     """Flops of a step: in all, on the critical path, of the largest sub-flow, and by kind of task.
 
-    Kinds: `frame` (bases, restricted fields), `flow` (differential equations), `augment` (new bases and cores),
-    `round` (truncation).
+    Kinds: `below`, `frame`, `rate` (moving the centre, restricting the field), `leaf` and `core` (their differential
+    equations), `augment` (new bases and cores), `weigh` and `round` (truncation).
     """
 
     flops: int = 0
