@@ -33,10 +33,12 @@ def test_bare_network_against_loops() -> None:
     scalars, vectors = model(charges, positions, velocities, edges, structure, products)
     centre = torch.stack([positions[structure == s].mean(0) for s in range(3)])[structure]
     state = model.embedding(torch.cat([charges, positions - centre, velocities[:, 0]], 1))
+    apart = [positions[i] - positions[j] for j, i in edges.T.tolist()]
     for layer in model.layers:
         received = torch.zeros_like(state)
         for e, (j, i) in enumerate(edges.T.tolist()):
-            received[i] = received[i] + layer.message(torch.cat([state[i], state[j], products[e]]))
+            edge = [apart[e], (apart[e] ** 2).sum()[None], products[e]]
+            received[i] = received[i] + layer.message(torch.cat([state[i], state[j], *edge]))
         state = state + layer.update(torch.cat([state, received], 1))
     expected = model.head(state)
     assert torch.allclose(scalars, expected[:, :2], atol=1e-12)
@@ -118,6 +120,7 @@ def test_bad_input_is_refused() -> None:
         lambda: network("network", layers=0),
         lambda: network("network", group="O"),
         lambda: network("network", samples=0),
+        lambda: network("layers", samples=1),
         lambda: network("network")(charges.repeat(1, 2), *rest),
     ):
         with pytest.raises(InputError):
