@@ -18,6 +18,7 @@ SMALL: dict[str, dict] = {
     "schnet": {"channels": 8, "layers": 2, "radial": 6},
     "tensornet": {"channels": 6, "layers": 2, "radial": 6},
     "mace": {"channels": 4, "lmax": 2, "message_degree": 1, "layers": 2},
+    "gaussian-moments": {"radial": 3, "gaussians": 6, "width": 8},
 }
 CELL = torch.tensor([[[4.0, 0.3, 0], [0.2, 4.1, 0.5], [-0.4, 0.1, 3.9]]], dtype=torch.float64)
 

@@ -61,6 +61,12 @@ POTENTIALS: dict[str, Architecture] = {
             "messages of body order four from symmetric contractions",
             {"channels": 32, "lmax": 2},
         ),
+        Architecture(
+            "gaussian-moments",
+            "polyad.materials.potentials.gaussian_moments:GaussianMomentNetwork",
+            "contractions of Cartesian moments up to rank three, and a perceptron",
+            {"width": 256},
+        ),
     )
 }
 """Networks that give every atom an energy."""
