@@ -27,6 +27,7 @@ class PointGraph:
         num_structures: how many there are.
         positions: (nodes, 3); images of periodic structures are in `vectors` only.
         edge_scalars: (edges, features) further invariants of an edge, such as a strut's radius; may have no columns.
+        cell: (structures, 3, 3) rows are lattice vectors, where all structures repeat in three directions.
     """
 
     edge_index: Int[Tensor, "2 edges"]
@@ -36,6 +37,7 @@ class PointGraph:
     num_structures: int
     positions: Float[Tensor, "nodes 3"]
     edge_scalars: Float[Tensor, "edges features"]
+    cell: Float[Tensor, "structures 3 3"] | None = None
 
     @property
     def num_nodes(self) -> int:
