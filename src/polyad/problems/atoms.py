@@ -15,7 +15,7 @@ Energies in electronvolt, lengths in angstrom. Forces and stresses are derivativ
 
 from __future__ import annotations
 
-import math
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -25,9 +25,8 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.graphs.neighbors import edge_vectors
 from polyad.materials.structures import Structures
+from polyad.problems._langevin import langevin, with_forces
 
-_BOLTZMANN = 8.617333e-5  # eV / K
-_TIME = 10.180505  # fs in one unit of angstrom sqrt(amu / eV)
 _SPECIES = (6, 6, 8, 1, 1, 1, 1, 1, 1)
 _MASS = {1: 1.008, 6: 12.011, 8: 15.999}
 _BONDS = ((0, 1), (1, 2), (0, 3), (0, 4), (0, 5), (1, 6), (1, 7), (2, 8))
@@ -59,30 +58,16 @@ def molecule_frames(
     generator = torch.Generator().manual_seed(seed)
     model = _Molecule.build()
     mass = torch.tensor([_MASS[z] for z in _SPECIES], dtype=torch.float64)[:, None]
-    step, friction = 0.5 / _TIME, 0.02 * _TIME
-    thermal = (_BOLTZMANN * temperature / mass).sqrt()
-    damping = math.exp(-friction * step)
-
-    def noise() -> Tensor:
-        return torch.randn(replicas, 9, 3, generator=generator, dtype=torch.float64)
-
-    x = torch.tensor(_PLACES, dtype=torch.float64).expand(replicas, 9, 3)
-    v = thermal * noise()
-    _, force = _with_forces(model, x)
+    start = torch.tensor(_PLACES, dtype=torch.float64).expand(replicas, 9, 3)
+    motion = langevin(model.energy, start, mass, temperature=temperature, friction=0.02, step=0.5, generator=generator)
     found: list[Tensor] = []
     total = 400 + spacing * -(-count // replicas)
-    for number in range(1, total + 1):  # BAOAB splitting (Leimkuhler and Matthews 2013)
-        v = v + 0.5 * step * force / mass
-        x = x + 0.5 * step * v
-        v = damping * v + math.sqrt(1 - damping**2) * thermal * noise()
-        x = x + 0.5 * step * v
-        _, force = _with_forces(model, x)
-        v = v + 0.5 * step * force / mass
+    for number, x in enumerate(islice(motion, total), 1):
         if number > 400 and (number - 400) % spacing == 0:
             found.append(x - (x * mass).sum(1, keepdim=True) / mass.sum())
     positions = torch.stack(found, dim=1).reshape(-1, 9, 3)[torch.randperm(len(found) * replicas, generator=generator)]
     positions = positions[:count]
-    energy, forces = _with_forces(model, positions)
+    energy, forces = with_forces(model.energy, positions)
     return Structures.from_arrays(
         positions.reshape(-1, 3),
         _SPECIES * count,
@@ -166,14 +151,6 @@ def _stillinger_weber(x: Tensor, triples: Tensor, *, reach: float = 2.6, strengt
     near = (_norm(a) < reach - 1e-3) & (_norm(b) < reach - 1e-3)
     inside = torch.where(near, 1 / (_norm(a) - reach) + 1 / (_norm(b) - reach), -torch.inf)
     return strength * (_cosine(x, triples) + 1 / 3).square() * torch.exp(inside)
-
-
-def _with_forces(model: _Molecule, x: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        moved = x.detach().requires_grad_()
-        energy = model.energy(moved)
-        (gradient,) = torch.autograd.grad(energy.sum(), moved)
-    return energy.detach(), -gradient
 
 
 def silicon_frames(count: int, *, seed: int, shake: float = 0.12, strain: float = 0.03) -> Structures:
