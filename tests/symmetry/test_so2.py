@@ -202,3 +202,38 @@ def test_gradients_also_where_the_roll_jumps() -> None:
         return layer(coefficients, EdgeFrames.from_directions(vectors, 2))
 
     assert_gradient_matches(message, [normal(4, 2, 9), directions])
+
+
+def test_no_edges_no_messages() -> None:
+    layer = SO2Linear(3, 2, 3, mmax=2, invariants=4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    image, invariants = layer(torch.zeros(0, 14, 3, dtype=torch.float64))
+    assert image.shape == (0, 14, 2)
+    assert invariants.shape == (0, 4)
+
+
+def test_cost_grows_with_the_third_power_and_the_dense_one_with_the_sixth() -> None:
+    """Multiply-adds that torch counts on a run, against the dense product's (2 l1 + 1)(2 l2 + 1)(2 l3 + 1) a path."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    sizes, counts = range(2, 9), []
+    for lmax in sizes:
+        linear = SO2Linear(16, 16, lmax, generator=torch.Generator().manual_seed(0), bias=False)
+        values = torch.zeros(5, (lmax + 1) ** 2, 16)
+        with FlopCounterMode(display=False) as counter:
+            linear(values)
+        dense = sum(
+            (2 * l1 + 1) * (2 * l2 + 1) * (2 * l3 + 1)
+            for l1 in range(lmax + 1)
+            for l3 in range(lmax + 1)
+            for l2 in range(abs(l1 - l3), l1 + l3 + 1)
+        )
+        counts.append((counter.get_total_flops() / 2 / 5, dense))
+        # by hand: (lmax + 1)^2 for m = 0 and, for +m and -m, two products of lmax + 1 - m degrees each
+        by_hand = (lmax + 1) ** 2 + sum(4 * (lmax + 1 - m) ** 2 for m in range(1, lmax + 1))
+        assert counts[-1][0] == by_hand * 16 * 16
+    logs = torch.tensor(counts, dtype=torch.float64).log()
+    across = torch.tensor([math.log(lmax + 1) for lmax in sizes], dtype=torch.float64)
+    across = across - across.mean()
+    ours, dense_slope = ((across @ logs) / across.square().sum()).tolist()
+    assert 2.5 < ours < 3.5
+    assert dense_slope > 5

@@ -183,7 +183,7 @@ class SO2Linear(nn.Module):
             invariants = invariants + extra
         images = [zeroth]
         for pair, weight in zip(pairs, self.weights, strict=True):
-            rows = pair.reshape(edges, 2, -1)
+            rows = pair.reshape(edges, 2, pair.shape[1] // 2 * self.channels_in)
             if self.reflections:
                 mixed = nn.functional.linear(rows, weight[0])
             else:
@@ -252,8 +252,8 @@ def weights_from_paths(
     return matrix(0, 0), higher
 
 
-def _components(lmax: int, mmax: int) -> list[tuple[int, int]]:
-    """(degree, order) of the kept components, grouped by order."""
+def frame_components(lmax: int, mmax: int) -> list[tuple[int, int]]:
+    """(degree, order) of the components in an edge's frame, in order: m = 0, +1, -1, +2, -2, ..., degrees ascending."""
     orders: Sequence[int] = [0, *(sign * order for order in range(1, mmax + 1) for sign in (1, -1))]
     return [(degree, order) for order in orders for degree in range(abs(order), lmax + 1)]
 
@@ -263,11 +263,11 @@ def _order_major(lmax: int, mmax: int) -> tuple[np.ndarray, ...]:
     """Which component by degree stands at each place by order, and the other way round."""
     degree_major = [(d, m) for d in range(lmax + 1) for m in range(-min(d, mmax), min(d, mmax) + 1)]
     place = {component: index for index, component in enumerate(degree_major)}
-    forward = np.array([place[component] for component in _components(lmax, mmax)])
+    forward = np.array([place[component] for component in frame_components(lmax, mmax)])
     return forward, np.argsort(forward)
 
 
 @constant_tables
 def _pair_of_component(lmax: int, mmax: int) -> tuple[np.ndarray, ...]:
-    pairs = {(d, m): k for k, (d, m) in enumerate((d, m) for d, m in _components(lmax, mmax) if m >= 0)}
-    return (np.array([pairs[degree, abs(order)] for degree, order in _components(lmax, mmax)]),)
+    pairs = {(d, m): k for k, (d, m) in enumerate((d, m) for d, m in frame_components(lmax, mmax) if m >= 0)}
+    return (np.array([pairs[degree, abs(order)] for degree, order in frame_components(lmax, mmax)]),)

@@ -19,14 +19,37 @@ SMALL: dict[str, dict] = {
     "tensornet": {"channels": 6, "layers": 2, "radial": 6},
     "mace": {"channels": 4, "lmax": 2, "message_degree": 1, "layers": 2},
     "gaussian-moments": {"radial": 3, "gaussians": 6, "width": 8},
+    # on grids on the sphere the laws of turning hold to rounding where the grid is fine;
+    # `test_symmetry_error_falls_with_the_grid` says how the error falls
+    "escn": {
+        "channels": 4,
+        "lmax": 2,
+        "mmax": 1,
+        "radial": 6,
+        "edge_channels": 8,
+        "reflections": True,
+        "grid_degree": 48,
+    },
+    "equiformer": {
+        "channels": 4,
+        "lmax": 2,
+        "mmax": 1,
+        "layers": 2,
+        "heads": 2,
+        "head_invariants": 4,
+        "radial": 6,
+        "edge_channels": 8,
+        "reflections": True,
+        "grid_degree": 48,
+    },
 }
 CELL = torch.tensor([[[4.0, 0.3, 0], [0.2, 4.1, 0.5], [-0.4, 0.1, 3.9]]], dtype=torch.float64)
 
 every = pytest.mark.parametrize("name", sorted(POTENTIALS))
 
 
-def potential(name: str) -> Potential:
-    options = dict(SMALL.get(name, {}))
+def potential(name: str, **changes: object) -> Potential:
+    options = {**SMALL.get(name, {}), **changes}
     if takes(name, "neighbors"):
         options["neighbors"] = 2.0
     network = build_network(name, kinds=3, cutoff=CUTOFF, options=options)
@@ -51,6 +74,25 @@ def test_symmetries_of_space(name: str, improper: bool) -> None:
         assert float((one["forces"] @ q.T - two["forces"]).abs().max()) < 1e-10
         if "stress" in one:
             assert float((q @ one["stress"] @ q.T - two["stress"]).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
+@pytest.mark.parametrize("name", ["equiformer", "escn"])
+def test_symmetry_error_falls_with_the_grid(name: str, improper: bool) -> None:
+    """Networks with activations on the sphere: energy and forces, faster than any power of the grid's degree."""
+    q, errors = rotation(2, improper=improper), []
+    for degree in (4, 8, 16, 24):
+        model, worst = potential(name, grid_degree=degree), 0.0
+        for data in (molecule(), crystal()):
+            one, two = model(data), model(turned(data, q).replace(cell=data.cell @ q.T))
+            size = float(one["forces"].abs().max())
+            worst = max(worst, float((one["forces"] @ q.T - two["forces"]).abs().max()) / size)
+            worst = max(worst, float((one["energy"] - two["energy"]).abs()) / size)
+        errors.append(worst)
+    assert errors[0] > 1e-3
+    assert errors[1] < errors[0] / 5
+    assert errors[2] < errors[1] / 50
+    assert errors[3] < errors[2] / 50
 
 
 @every

@@ -62,6 +62,18 @@ POTENTIALS: dict[str, Architecture] = {
             {"channels": 32, "lmax": 2},
         ),
         Architecture(
+            "escn",
+            "polyad.materials.potentials.escn:ESCN",
+            "convolutions of high degree in the frame of every edge, activations on the sphere",
+            {"channels": 16, "lmax": 3, "mmax": 2, "reflections": True},
+        ),
+        Architecture(
+            "equiformer",
+            "polyad.materials.potentials.equiformer:EquiformerV2",
+            "a transformer of high degree: attention with eSCN convolutions",
+            {"channels": 16, "lmax": 3, "mmax": 2, "layers": 2, "heads": 2, "reflections": True},
+        ),
+        Architecture(
             "gaussian-moments",
             "polyad.materials.potentials.gaussian_moments:GaussianMomentNetwork",
             "contractions of Cartesian moments up to rank three, and a perceptron",
