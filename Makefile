@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -qq --constraint constraints.txt
-SOURCES := src tests docs benchmarks .ci
+SOURCES := src tests docs benchmarks scripts .ci
 
 # one thread for each test worker and each small tensor: more only fight for the cores
 test lint: export OMP_NUM_THREADS = 1

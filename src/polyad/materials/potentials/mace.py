@@ -6,7 +6,7 @@ One layer, for atom i with features h (channels first, degrees 0..L), neighbours
     atomic basis   A_i = linear_l3 ( sum over j of phi_ij ) / neighbours     mixes channels and paths of each degree
     product basis  B_i = sum over nu <= correlation of W_nu[z_i] K_nu A_i^nu   (`polyad.symmetry.contraction`)
     update         h_i <- linear B_i + residual[z_i] h_i                    (residual from the second layer on)
-    readout        E_i += linear of the scalars; after the last layer a perceptron of 16 units
+    readout        E_i += linear of the scalars; after the last layer a perceptron
 
 R is a perceptron (SiLU, no bias) of Bessel functions times the polynomial window, so messages vanish at the cutoff with
 two derivatives. `neighbors` is the mean number of neighbours in the data, a constant: an atom's own count would not be
@@ -21,7 +21,6 @@ Neural Networks for Fast and Accurate Force Fields, NeurIPS 2022, arXiv:2206.076
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -30,14 +29,16 @@ from torch import Tensor, nn
 
 from polyad.errors import InputError
 from polyad.graphs.points import PointGraph
-from polyad.symmetry.activations import root_mean_square
 from polyad.symmetry.contraction import SymmetricContraction
 from polyad.symmetry.initialisation import seeded
 from polyad.symmetry.irreps import Irreps, channels_to_flat, flat_to_channels
 from polyad.symmetry.linear import DegreeLinear, EquivariantLinear
+from polyad.symmetry.perceptron import Perceptron
 from polyad.symmetry.radial import bessel, polynomial_window
 from polyad.symmetry.spherical_harmonics import spherical_harmonics
 from polyad.symmetry.tensor_product import DepthwiseTensorProduct
+
+_FIRST_LAYERS = ("plain", "mixing", "residual")
 
 
 @final
@@ -56,7 +57,10 @@ class MACE(nn.Module):
         radial: number of Bessel functions.
         radial_layers: hidden sizes of the radial perceptron.
         window_power: p of the polynomial window.
+        hidden_readout: units of the last layer's perceptron.
         linear_readout: read the last layer out linearly, too; then one layer has body order nu + 1 exactly.
+        first_layer: how elements enter the first layer besides the product's weights: "plain" not at all, "mixing" by a
+            map of A for the receiving element, "residual" as in later layers. mace-torch's blocks are the last two.
         seed: of the weights.
     """
 
@@ -74,10 +78,14 @@ class MACE(nn.Module):
         radial: int = 8,
         radial_layers: tuple[int, ...] | list[int] = (64, 64, 64),
         window_power: int = 5,
+        hidden_readout: int = 16,
         linear_readout: bool = False,
+        first_layer: str = "plain",
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if first_layer not in _FIRST_LAYERS:
+            raise InputError(f"first_layer: {first_layer!r} is none; allowed are {', '.join(_FIRST_LAYERS)}")
         if min(kinds, channels, layers, radial) < 1 or not 0 <= message_degree <= lmax:
             raise InputError(
                 f"MACE: {kinds} kinds, {channels} channels, {layers} layers, {radial} radial functions, lmax {lmax}, "
@@ -99,13 +107,18 @@ class MACE(nn.Module):
                     correlation,
                     neighbors,
                     [radial, *radial_layers],
-                    residual=t > 0,
+                    residual=t > 0 or first_layer == "residual",
+                    mixing=t == 0 and first_layer == "mixing",
                     generator=generator,
                 )
                 for t in range(layers)
             )
             self.readouts = nn.ModuleList(
-                _Readout(channels, hidden=16 if t == layers - 1 and not linear_readout else 0, generator=generator)
+                _Readout(
+                    channels,
+                    hidden=hidden_readout if t == layers - 1 and not linear_readout else 0,
+                    generator=generator,
+                )
                 for t in range(layers)
             )
 
@@ -138,6 +151,7 @@ class _Layer(nn.Module):
         radial_sizes: list[int],
         *,
         residual: bool,
+        mixing: bool,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
@@ -147,10 +161,11 @@ class _Layer(nn.Module):
             Irreps.spherical(degree_in, multiplicity=channels), Irreps.spherical(lmax), keep=Irreps.spherical(lmax)
         )
         paths = self.product.weight_shape[0]
-        self.radial = _RadialNetwork([*radial_sizes, paths * channels], generator)
+        self.radial = Perceptron([*radial_sizes, paths * channels], generator=generator)
         self.gather = EquivariantLinear(
             self.product.irreps_out, Irreps.spherical(lmax, multiplicity=channels), bias=False, generator=generator
         )
+        self.mix = _ElementLinear(kinds, channels, lmax, generator) if mixing else None
         self.contract = SymmetricContraction(
             lmax,
             Irreps.spherical(degree_out),
@@ -168,29 +183,13 @@ class _Layer(nn.Module):
         weights = self.radial(basis).view(len(basis), *self.product.weight_shape)
         received = graph.sum_messages(self.product(sent, harmonics, weights)) / self.neighbors
         atomic = flat_to_channels(self.gather(received), self.lmax)
+        if self.mix is not None:
+            atomic = self.mix(atomic, graph.kind)
         out = self.update(self.contract(atomic, graph.kind))
         if self.residual is None:
             return out
         kept = self.residual(features, graph.kind)
         return out + nn.functional.pad(kept, (0, out.shape[-1] - kept.shape[-1]))
-
-
-class _RadialNetwork(nn.Module):
-    """A perceptron without biases, so that it vanishes where its inputs do; SiLU scaled to keep variances."""
-
-    def __init__(self, sizes: list[int], generator: torch.Generator) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(size, following, generator=generator)) for size, following in pairwise(sizes)
-        )
-        self.scale = 1 / root_mean_square(nn.functional.silu)
-
-    def forward(self, values: Tensor) -> Tensor:
-        for number, weight in enumerate(self.weights):
-            if number:
-                values = nn.functional.silu(values) * self.scale
-            values = values @ (weight / math.sqrt(len(weight)))
-        return values
 
 
 class _ElementLinear(nn.Module):
@@ -218,7 +217,7 @@ class _Readout(nn.Module):
     def __init__(self, channels: int, *, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
         sizes = [channels, hidden, 1] if hidden else [channels, 1]
-        self.network = _RadialNetwork(sizes, generator)
+        self.network = Perceptron(sizes, generator=generator)
 
     def forward(self, scalars: Tensor) -> Tensor:
         return self.network(scalars)[:, 0]
