@@ -208,12 +208,12 @@ def test_kink_of_the_distance_to_the_line() -> None:
     for smooth in (False, True):
         network = Ponita(scalars=1, channels=8, layers=1, orientations=grid, smooth=smooth).double().eval()
         slopes = []
-        for side in (1e-7, -1e-7):
+        for side in (1e-8, -1e-8):
             rel = (1.3 * grid[0] + side * grid[5].cross(grid[0], dim=0)).requires_grad_()
             value = network(torch.ones(2, 1, **DOUBLE), rel[None], torch.tensor([[0], [1]]))[0]
             slopes.append(torch.autograd.grad(value[1, 0], rel)[0])
         jumps.append(float((slopes[0] - slopes[1]).norm()))
-    assert jumps[0] > 1e-5
+    assert jumps[0] > 1e-4
     assert jumps[1] < 1e-8
     distances = Ponita(scalars=1, channels=4, space="rn", orientations=1, smooth=True).double()
     rel = torch.zeros(1, 3, **DOUBLE, requires_grad=True)

@@ -79,6 +79,12 @@ POTENTIALS: dict[str, Architecture] = {
             "contractions of Cartesian moments up to rank three, and a perceptron",
             {"width": 256},
         ),
+        Architecture(
+            "ponita",
+            "polyad.materials.potentials.ponita:PonitaPotential",
+            "signals on a grid of orientations at every atom; exact under the grid's rotations, nearly so under all",
+            {"channels": 32, "orientations": "icosahedron", "basis": 32},
+        ),
     )
 }
 """Networks that give every atom an energy."""
