@@ -19,6 +19,7 @@ SMALL: dict[str, dict] = {
     "schnet": {"channels": 8, "layers": 2, "radial": 6},
     "tensornet": {"channels": 6, "layers": 2, "radial": 6},
     "mace": {"channels": 4, "lmax": 2, "message_degree": 1, "layers": 2},
+    "faenet": {"channels": 8, "layers": 2, "radial": 6},
     "gaussian-moments": {"radial": 3, "gaussians": 6, "width": 8},
     "ponita": {"channels": 6, "layers": 2, "basis": 8},
     # on grids on the sphere the laws of turning hold to rounding where the grid is fine;

@@ -57,6 +57,8 @@ def new_potential(
     chosen = dict(options or {})
     if takes(model, "neighbors"):
         chosen.setdefault("neighbors", mean_neighbors(data, cutoff))
+    if takes(model, "species") and min(species) > 0:
+        chosen.setdefault("species", list(species))
     network = build_network(model, kinds=len(species), cutoff=cutoff, options=chosen)
     potential = Potential(network, species=species, cutoff=cutoff, shift=shift, scale=force_scale(data))
     return potential, {"kind": KIND, "model": model, "options": chosen, "species": species, "cutoff": cutoff}

@@ -74,6 +74,11 @@ POTENTIALS: dict[str, Architecture] = {
             {"channels": 16, "lmax": 3, "mmax": 2, "layers": 2, "heads": 2, "reflections": True},
         ),
         Architecture(
+            "faenet",
+            "polyad.materials.potentials.faenet:FrameAveragedFAENet",
+            "messages along raw vectors in a frame, drawn at random in training, averaged afterwards",
+        ),
+        Architecture(
             "gaussian-moments",
             "polyad.materials.potentials.gaussian_moments:GaussianMomentNetwork",
             "contractions of Cartesian moments up to rank three, and a perceptron",

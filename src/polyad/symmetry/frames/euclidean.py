@@ -15,7 +15,8 @@ Source: O. Puny et al., ICLR 2022, arXiv:2110.03336, section 3.1.
 
 *When not to use it*: clouds with equal principal moments (a square, a tetrahedron, two points in space): their true
 frame is infinite, and the eigenvectors that a routine returns are not equivariant. Such clouds are told by
-`EuclideanFrames.degenerate` and a warning. Near them, averages over frames jump and gradients grow as 1 / gap.
+`EuclideanFrames.degenerate` and a warning, and their axes are constants in gradients. Near them, averages over frames
+jump and gradients grow as 1 / gap.
 """
 
 from __future__ import annotations
@@ -63,8 +64,13 @@ class EuclideanFrames:
     degenerate: Bool[Tensor, " structures"]
 
     def __len__(self) -> int:
-        """Number of elements of the frame of a structure."""
+        """Number of elements of the frame of a structure that are held here."""
         return len(self.rotation)
+
+    @property
+    def finite(self) -> Bool[Tensor, " structures"]:
+        """Whether a structure's true frame is a finite set; where it is not, what is held here is no frame of it."""
+        return ~self.degenerate
 
     def to_frame(self, values: Tensor, representation: str) -> Tensor:
         """rho(g)^-1 of values, for all elements g, which are the new leading axis.
@@ -205,7 +211,8 @@ def principal_frames(
         tolerance: two eigenvalues are equal where they differ by less than this part of the largest.
 
     Returns:
-        The matrices, and whether some eigenvalues are equal, so that these are not all.
+        The matrices, and whether some eigenvalues are equal, so that these are not all; such matrices are constants in
+        gradients.
 
     Warns:
         DegenerateFrameWarning: where that is so.
@@ -222,6 +229,10 @@ def principal_frames(
             DegenerateFrameWarning,
             stacklevel=3,
         )
+        # the derivative of axes that are not unique is no number: they are constants
+        apart = torch.arange(1, d + 1, dtype=covariance.dtype, device=covariance.device).diag()
+        regular = torch.linalg.eigh(torch.where(degenerate[:, None, None], apart, covariance)).eigenvectors
+        vectors = torch.where(degenerate[:, None, None], vectors.detach(), regular)
     signs = vectors.new_tensor(list(product((1.0, -1.0), repeat=d - 1 if proper else d)))
     if not proper:
         return vectors * signs[:, None, None, :], degenerate
