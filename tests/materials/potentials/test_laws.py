@@ -21,6 +21,7 @@ SMALL: dict[str, dict] = {
     "mace": {"channels": 4, "lmax": 2, "message_degree": 1, "layers": 2},
     "faenet": {"channels": 8, "layers": 2, "radial": 6},
     "gaussian-moments": {"radial": 3, "gaussians": 6, "width": 8},
+    "se3-transformer": {"channels": 4, "lmax": 2, "layers": 2, "heads": 2, "radial": 4, "hidden": 8},
     "ponita": {"channels": 6, "layers": 2, "basis": 8},
     # on grids on the sphere the laws of turning hold to rounding where the grid is fine;
     # `test_symmetry_error_falls_with_the_grid` says how the error falls

@@ -85,6 +85,12 @@ POTENTIALS: dict[str, Architecture] = {
             {"width": 256},
         ),
         Architecture(
+            "se3-transformer",
+            "polyad.materials.potentials.se3_transformer:SE3TransformerPotential",
+            "attention with kernels that turn with the offset of two atoms",
+            {"channels": 8, "layers": 2},
+        ),
+        Architecture(
             "ponita",
             "polyad.materials.potentials.ponita:PonitaPotential",
             "signals on a grid of orientations at every atom; exact under the grid's rotations, nearly so under all",
