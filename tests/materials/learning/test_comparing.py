@@ -16,7 +16,8 @@ from polyad.materials.learning.comparing import (
     equivariance_error,
     plot_comparison,
 )
-from polyad.materials.learning.potentials import evaluate_potential, hold_out, load_potential
+from polyad.materials.learning.data import hold_out
+from polyad.materials.learning.potentials import evaluate_potential, load_potential
 from polyad.materials.potentials import Potential
 from tests.materials.learning.test_potentials import frames
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from polyad.errors import FileFormatError, InputError
+from polyad.materials.learning.data import hold_out
 from polyad.materials.learning.potentials import (
     evaluate_potential,
-    hold_out,
     load_potential,
     new_potential,
     train_potential,

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.materials.learning.potentials import evaluate_potential, hold_out, load_potential, train_potential
+from polyad.materials.learning.data import hold_out
+from polyad.materials.learning.potentials import evaluate_potential, load_potential, train_potential
 from polyad.materials.learning.registry import POTENTIALS
 from polyad.materials.potentials import Potential
 from polyad.materials.structures import Structures

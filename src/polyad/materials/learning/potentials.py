@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from polyad.errors import FileFormatError, InputError
+from polyad.materials.learning.data import hold_out, mean_neighbors, refuse_empty, refuse_non_finite
 from polyad.materials.learning.registry import build_network, takes
 from polyad.materials.potentials import (
     Potential,
@@ -167,25 +168,6 @@ def evaluate_potential(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def hold_out(data: Structures, share: float, *, seed: int = 0) -> tuple[Structures, Structures]:
-    """A random part of the data, and the rest.
-
-    Raises:
-        InputError: a share that leaves either part empty.
-    """
-    count = round(share * len(data))
-    if not 0 < count < len(data):
-        raise InputError(f"validation: a share of {share} of {len(data)} structures leaves a part empty; change it")
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data[order[:count].sort().values], data[order[count:].sort().values]
-
-
-def mean_neighbors(data: Structures, cutoff: float, *, sample: int = 200) -> float:
-    """Neighbours of an atom within the cutoff, on the average over the first structures; 1 where there are none."""
-    some = data[: min(sample, len(data))].with_neighbors(cutoff)
-    return max(round(some.num_edges / some.num_nodes, 3), 1.0)
-
-
 def check_targets(data: Structures) -> None:
     """Refuse data that cannot be learned from.
 
@@ -197,25 +179,17 @@ def check_targets(data: Structures) -> None:
         raise InputError(
             f"data: neither energy nor forces are there, only {there or 'no target'}; check the file's keys"
         )
-    empty = torch.nonzero(data.node_start.diff() == 0)
-    if len(empty):
-        raise InputError(f"data: structure {int(empty[0])} has no atom; remove it")
+    refuse_empty(data)
     if "energy" in data.targets:
         energy = data.targets["energy"]
         if energy.ndim != 1:
             raise InputError(f"data: energy must be one number a structure, its shape is {tuple(energy.shape)}")
-        _refuse_non_finite("energy", energy, torch.arange(len(data)))
+        refuse_non_finite("energy", energy, torch.arange(len(data)))
     if "forces" in data.node_targets:
         forces = data.node_targets["forces"]
         if forces.shape[1:] != (3,):
             raise InputError(f"data: forces must be three numbers an atom, their shape is {tuple(forces.shape)}")
-        _refuse_non_finite("forces", forces.sum(1), data.structure)
-
-
-def _refuse_non_finite(name: str, values: Tensor, structure: Tensor) -> None:
-    bad = torch.nonzero(~torch.isfinite(values))[:, 0]
-    if len(bad):
-        raise InputError(f"data: {name} of structure {int(structure[bad[0]])} is not finite; mend or remove it")
+        refuse_non_finite("forces", forces.sum(1), data.structure)
 
 
 def _prepared(data: Structures, potential: Potential) -> Structures:

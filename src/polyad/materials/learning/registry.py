@@ -27,12 +27,16 @@ class Architecture:
         place: "module:class", imported when it is built.
         summary: one line for lists.
         options: those that differ from the class's defaults for a training on a desktop.
+        positivity: of property networks: how tensors that must be positive become so; "none" leaves them as they are.
+        augment: of property networks: train on structures turned and mirrored at random.
     """
 
     name: str
     place: str
     summary: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    positivity: str = "square"
+    augment: bool = False
 
     def load(self) -> type[nn.Module]:
         """The class."""
@@ -100,7 +104,39 @@ POTENTIALS: dict[str, Architecture] = {
 }
 """Networks that give every atom an energy."""
 
-_FIXED = ("self", "kinds", "cutoff")
+PROPERTIES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "lattice",
+            "polyad.materials.properties.lattice_network:EnergyEquivGNN",
+            "equivariant messages and symmetric contractions, tensors positive by construction",
+            {"channels": 8, "correlation": 2},
+        ),
+        Architecture(
+            "cgc",
+            "polyad.materials.properties.crystal_graph:CGC",
+            "crystal graph convolution on edge directions, raw tensors",
+            positivity="none",
+        ),
+        Architecture(
+            "cgc+",
+            "polyad.materials.properties.crystal_graph:CGC",
+            "the same on turned copies, tensors positive by construction",
+            augment=True,
+        ),
+        Architecture(
+            "nnconv",
+            "polyad.materials.properties.crystal_graph:NNConv",
+            "matrices on edges, made by a perceptron of their features, raw tensors",
+            positivity="none",
+        ),
+    )
+}
+"""Networks that give every structure the irreps of a property: `cls(kinds=, cutoff=, out=, **options)`, called with a
+`PointGraph`, return (structures, out.dim)."""
+
+_FIXED = ("self", "kinds", "cutoff", "out")
 
 
 def takes(name: str, option: str, *, table: Mapping[str, Architecture] = POTENTIALS) -> bool:
@@ -119,6 +155,7 @@ def build_network(
     cutoff: float,
     options: Mapping[str, Any] | None = None,
     table: Mapping[str, Architecture] = POTENTIALS,
+    **fixed: Any,
 ) -> nn.Module:
     """The network with this name.
 
@@ -128,6 +165,7 @@ def build_network(
         cutoff: of the neighbour list.
         options: of its class; those not given are the architecture's.
         table: where to look.
+        fixed: what all networks of the table are given besides, such as `out`.
 
     Raises:
         InputError: an unknown name, or an option that the class does not have.
@@ -139,7 +177,7 @@ def build_network(
     if unknown:
         raise InputError(f"model: {name} has no option {unknown[0]!r}; there are {', '.join(allowed)}")
     try:
-        return cls(kinds=kinds, cutoff=cutoff, **chosen)
+        return cls(kinds=kinds, cutoff=cutoff, **fixed, **chosen)
     except TypeError as error:
         raise InputError(f"model: options {chosen} do not fit {name} ({error})") from error
 

@@ -6,7 +6,7 @@ One layer, for atom i with features h (channels first, degrees 0..L), neighbours
     atomic basis   A_i = linear_l3 ( sum over j of phi_ij ) / neighbours     mixes channels and paths of each degree
     product basis  B_i = sum over nu <= correlation of W_nu[z_i] K_nu A_i^nu   (`polyad.symmetry.contraction`)
     update         h_i <- linear B_i + residual[z_i] h_i                    (residual from the second layer on)
-    readout        E_i += linear of the scalars; after the last layer a perceptron
+    readout        E_i += linear of the scalars; after the last layer a perceptron; and a constant of the element
 
 R is a perceptron (SiLU, no bias) of Bessel functions times the polynomial window, so messages vanish at the cutoff with
 two derivatives. `neighbors` is the mean number of neighbours in the data, a constant: an atom's own count would not be
@@ -97,6 +97,8 @@ class MACE(nn.Module):
         degrees = [0] + [message_degree] * (layers - 1) + [0]
         with seeded(seed) as generator:
             self.element = nn.Parameter(torch.randn(kinds, channels, generator=generator))
+            # readouts have no bias, and messages vanish without neighbours: constants are learned here
+            self.constant = nn.Parameter(torch.zeros(kinds))
             self.layers = nn.ModuleList(
                 _Layer(
                     kinds,
@@ -129,7 +131,7 @@ class MACE(nn.Module):
         basis = bessel(distance, self.radial, self.cutoff) * window[:, None]
         harmonics = spherical_harmonics(graph.vectors, self.lmax, normalization="component")
         features = self.element[graph.kind][..., None]
-        energy = basis.new_zeros(graph.num_nodes)
+        energy = self.constant[graph.kind]
         for layer, readout in zip(self.layers, self.readouts, strict=True):
             features = layer(graph, features, basis, harmonics)
             energy = energy + readout(features[..., 0])

@@ -92,6 +92,7 @@ class _Weights:
     def all(self) -> dict[str, Tensor]:
         facts, c = self.facts, self.channels
         found = {"element": self.take("node_embedding.linear.weight").view(self.kinds, c) / math.sqrt(self.kinds)}
+        found["constant"] = found["element"].new_zeros(self.kinds)
         degree_in = 0
         for t in range(int(facts["layers"])):
             last = t == facts["layers"] - 1

@@ -61,7 +61,7 @@ class Potential(nn.Module):
             raise InputError(f"shift: {len(values)} energies for {len(numbers)} species; give one each")
         self.register_buffer("species", numbers)
         self.register_buffer("shift", values.double())
-        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("scale", torch.tensor(float(scale), dtype=torch.float64))
 
     def forward(
         self, structures: Structures, *, forces: bool = True, stress: bool = False

@@ -143,6 +143,25 @@ class Structures:
             names=tuple(names),
         )
 
+    def to_lattices(self) -> LatticeBatch:
+        """The lattices that `from_lattices` made structures of, geometry as it is now.
+
+        Raises:
+            InputError: structures whose edges are no struts.
+        """
+        one, other = self.edge_index[:, ::2], self.edge_index[:, 1::2]
+        if "radius" not in self.edge_features or not torch.equal(one, other.flip(0)):
+            raise InputError("to_lattices: needs structures made of lattices: a radius on every edge, in pairs")
+        return LatticeBatch(
+            cell=self.cell,
+            positions=self.positions,
+            edge_index=one,
+            edge_shift=self.edge_shift[::2],
+            radius=self.edge_features["radius"][::2],
+            node_start=self.node_start,
+            edge_start=self.edge_start // 2,
+        )
+
     @staticmethod
     def concatenate(parts: Sequence[Structures]) -> Structures:
         """One batch of all structures of several; targets and features must have the same names in each.
