@@ -23,6 +23,7 @@ from polyad.errors import InputError
 from polyad.graphs.neighbors import edge_vectors
 from polyad.graphs.points import PointGraph
 from polyad.materials.structures import Structures
+from polyad.materials.structures.kinds import number_kinds
 
 
 @final
@@ -127,15 +128,7 @@ class Potential(nn.Module):
         Raises:
             InputError: another element.
         """
-        match = species[:, None] == self.species
-        known = match.any(1)
-        if not bool(known.all()):
-            strangers = sorted(set(species[~known].tolist()))
-            raise InputError(
-                f"species: atomic numbers {strangers} are unknown to this potential, made for {self.species.tolist()}; "
-                "train one on data that has them"
-            )
-        return match.int().argmax(1)
+        return number_kinds(species, self.species, owner="potential")
 
 
 def reference_energies(
