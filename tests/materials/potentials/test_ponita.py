@@ -29,7 +29,7 @@ def test_both_kinds_of_forces_turn_with_the_icosahedron() -> None:
     model, direct = potential(orientations="icosahedron"), network(orientations="icosahedron", output="vector")
     one, vectors = model(data), direct(graph_of(data)).detach()
     assert float(one["forces"].norm()) > 1e-2
-    assert float(vectors.norm()) > 1e-2
+    assert float(vectors.norm()) > 1e-3
     for q in (*turns[1::12], *-turns[2::12]):
         two = model(turned(data, q))
         assert float((one["energy"] - two["energy"]).abs()) < 1e-10
@@ -60,7 +60,7 @@ def test_error_under_any_rotation_falls_with_the_orientations() -> None:
 
 
 def test_vectors_learn_forces() -> None:
-    """Sixty steps on one molecule: the vector readout comes close to a spring's forces."""
+    """Ninety steps on one molecule: the vector readout comes close to a spring's forces."""
     graph = graph_of(molecule(atoms=4))
     unit = graph.vectors / graph.distances()[:, None]
     target = graph.sum_messages((1.5 - graph.distances())[:, None] * unit)
@@ -68,7 +68,7 @@ def test_vectors_learn_forces() -> None:
     optimizer, errors = torch.optim.Adam(model.parameters(), lr=1e-2), []
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for _ in range(60):
+        for _ in range(90):
             optimizer.zero_grad()
             error = (model(graph) - target).square().mean() / target.square().mean()
             error.backward()

@@ -10,7 +10,8 @@ number of orientations. With "icosahedron" (12 of them) the 120 symmetries of th
 
 Source: E. Bekkers et al., ICLR 2024, arXiv:2310.02970, section 5.
 
-*Deviations*: kernels end at the cutoff, where the paper's graphs are complete.
+*Deviations*: kernels end at the cutoff, where the paper's graphs are complete, and lengths are in
+halves of it.
 
 `PRESETS` has the sizes of networks that are trained on GPUs; they are options of the class, learning rate aside:
 
@@ -76,8 +77,8 @@ class PonitaPotential(nn.Module):
         scalars, vectors = (1, 0) if output == "energy" else (0, 1)
         self.network = Ponita(
             scalars=kinds, out_scalars=scalars, out_vectors=vectors, channels=channels, layers=layers, basis=basis,
-            orientations=icosahedron() if isinstance(orientations, str) else orientations, cutoff=cutoff, smooth=True,
-            turning=turning, seed=seed,
+            orientations=icosahedron() if isinstance(orientations, str) else orientations, cutoff=cutoff,
+            length=cutoff / 2, smooth=True, turning=turning, seed=seed,
         )  # fmt: skip
 
     def forward(self, graph: PointGraph) -> Float[Tensor, "nodes"] | Float[Tensor, "nodes 3"]:

@@ -12,8 +12,8 @@ node it splits into one over space and one over the grid, at little more than th
 Source: E. Bekkers, S. Vadgama, R. Hesselink, P. van der Linden and D. Romero, Fast, Expressive SE(n) Equivariant
 Networks through Weight-Sharing in Position-Orientation Space, ICLR 2024, arXiv:2310.02970.
 
-*Deviations*: those of `invariants` (completeness) and `layers`; lengths are in units of the cutoff; edges may have
-scalars of their own, which kernels see; without orientations, vectors are read from edges.
+*Deviations*: those of `invariants` (completeness) and `layers`; edges may have scalars
+of their own, which kernels see; without orientations, vectors are read from edges.
 
 *When not to use it*: where equivariance must be exact under all rotations and nodes have no orientations of their own:
 the grid of `Ponita` is a quadrature, whose error falls with its points.

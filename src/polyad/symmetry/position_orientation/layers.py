@@ -10,8 +10,8 @@ one with the kernel k2(o, o') k1(rel, o') on position and orientation. k0 is the
 
 Source: E. Bekkers et al., ICLR 2024, arXiv:2310.02970, section 4; Z. Liu et al., A ConvNet for the 2020s, CVPR 2022.
 
-*Deviations*: each monomial is there once; the node's own weight k0 is a parameter, not a value of the perceptron; the
-perceptrons start from He's weights without bias, where the authors' code rescales kernels after its first batch.
+*Deviations*: each monomial is there once; the node's own weight k0 is a parameter, not a value of the perceptron;
+kernels are not rescaled after the first batch, as in the authors' code, since the layer norm follows them.
 """
 
 from __future__ import annotations
@@ -56,12 +56,7 @@ class KernelBasis(nn.Module):
         super().__init__()
         self.degree = degree
         terms = monomials(torch.zeros(size), degree).shape[-1]
-        first, second = nn.Linear(terms, basis), nn.Linear(basis, basis)
-        self.perceptron = nn.Sequential(first, nn.GELU(), second, nn.GELU())
-        for layer in (first, second):
-            # torch's own weights shrink what varies beside constant biases: signals would hardly depend on o at first
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+        self.perceptron = nn.Sequential(nn.Linear(terms, basis), nn.GELU(), nn.Linear(basis, basis), nn.GELU())
 
     def forward(self, invariants: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch basis"]:
         """Values of the functions, without the window."""

@@ -42,8 +42,8 @@ class Ponita(nn.Module):
         layers: number of blocks.
         space: "r3s2", "r2s1", "se3" (rotations at every node), or "rn" (no orientations).
         orientations: points of the grid (in "se3" 8 for every direction, in "rn" 1), or the grid itself.
-        cutoff: radius at which kernels vanish, with two derivatives, and unit of lengths; None ends them nowhere, in
-            the data's unit.
+        cutoff: radius at which kernels vanish, with two derivatives; None ends them nowhere.
+        length: unit of the lengths that kernels see; invariants should be of order one, for their cubes enter.
         basis: functions that kernels are combined of.
         degree: of the monomials of invariants.
         smooth: square the invariants that have a kink (a2 on the line along o), for continuous forces.
@@ -72,6 +72,7 @@ class Ponita(nn.Module):
         space: str = "r3s2",
         orientations: int | Tensor = 20,
         cutoff: float | None = None,
+        length: float = 1.0,
         basis: int = 64,
         degree: int = 3,
         smooth: bool = False,
@@ -92,8 +93,9 @@ class Ponita(nn.Module):
         with seeded(seed):
             self.trunk = _Trunk(
                 inputs=scalars + vectors, invariants=self.space.edge_size + edge_scalars, out_scalars=out_scalars,
-                out_vectors=out_vectors, channels=channels, layers=layers, cutoff=cutoff, basis=basis, degree=degree,
-                directed=directed, fibre=directed, widening=widening, layer_scale=layer_scale, every_layer=every_layer,
+                out_vectors=out_vectors, channels=channels, layers=layers, cutoff=cutoff, length=length, basis=basis,
+                degree=degree, directed=directed, fibre=directed, widening=widening, layer_scale=layer_scale,
+                every_layer=every_layer,
             )  # fmt: skip
             self.fibre_basis = KernelBasis(self.space.fibre_size, basis, degree) if directed else None
 
@@ -148,8 +150,8 @@ class PointPonita(nn.Module):
     Exactly equivariant; with `complete` under rotations only, since a5 tells mirror images apart.
 
     Args:
-        scalars, vectors, edge_scalars, out_scalars, out_vectors, channels, layers, cutoff, basis, degree, widening,
-        layer_scale, every_layer, seed: as of `Ponita`.
+        scalars, vectors, edge_scalars, out_scalars, out_vectors, channels, layers, cutoff, length, basis, degree,
+        widening, layer_scale, every_layer, seed: as of `Ponita`.
         complete: kernels of all five invariants, or of the paper's three.
     """
 
@@ -165,6 +167,7 @@ class PointPonita(nn.Module):
         layers: int = 4,
         complete: bool = True,
         cutoff: float | None = None,
+        length: float = 1.0,
         basis: int = 64,
         degree: int = 3,
         widening: int = 4,
@@ -177,8 +180,9 @@ class PointPonita(nn.Module):
         with seeded(seed):
             self.trunk = _Trunk(
                 inputs=scalars + vectors, invariants=(5 if complete else 3) + edge_scalars, out_scalars=out_scalars,
-                out_vectors=out_vectors, channels=channels, layers=layers, cutoff=cutoff, basis=basis, degree=degree,
-                directed=True, fibre=False, widening=widening, layer_scale=layer_scale, every_layer=every_layer,
+                out_vectors=out_vectors, channels=channels, layers=layers, cutoff=cutoff, length=length, basis=basis,
+                degree=degree, directed=True, fibre=False, widening=widening, layer_scale=layer_scale,
+                every_layer=every_layer,
             )  # fmt: skip
 
     def forward(
@@ -230,6 +234,7 @@ class _Trunk(nn.Module):
         channels: int,
         layers: int,
         cutoff: float | None,
+        length: float,
         basis: int,
         degree: int,
         directed: bool,
@@ -244,9 +249,9 @@ class _Trunk(nn.Module):
                 f"Ponita: {inputs} inputs, {out_scalars} + {out_vectors} outputs, channels {channels}, "
                 f"layers {layers}, basis {basis}, widening {widening}; give positive numbers"
             )
-        if cutoff is not None and not 0 < cutoff < math.inf:
-            raise InputError(f"cutoff: {cutoff} was given; give a positive length, or None")
-        self.cutoff, self.length = cutoff, 1.0 if cutoff is None else float(cutoff)
+        if not (0 < length < math.inf and (cutoff is None or 0 < cutoff < math.inf)):
+            raise InputError(f"cutoff {cutoff}, length {length}; give positive lengths, or no cutoff")
+        self.cutoff, self.length = cutoff, float(length)
         self.edge_basis = KernelBasis(invariants, basis, degree)
         self.embedding = nn.Linear(inputs, channels)
         self.blocks = nn.ModuleList(
