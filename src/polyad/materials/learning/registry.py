@@ -131,6 +131,20 @@ PROPERTIES: dict[str, Architecture] = {
             "matrices on edges, made by a perceptron of their features, raw tensors",
             positivity="none",
         ),
+        Architecture(
+            "icomformer",
+            "polyad.materials.properties.comformer:IComFormer",
+            "transformer on lengths and angles with the lattice, for scalars of crystals; knows their hand",
+            {"channels": 64, "bins": 64, "angle_bins": 16, "scale": 6.0},
+            positivity="none",
+        ),
+        Architecture(
+            "ecomformer",
+            "polyad.materials.properties.comformer:EComFormer",
+            "transformer with an equivariant update, for scalars of crystals",
+            {"channels": 64, "bins": 64, "width": 32, "scale": 6.0},
+            positivity="none",
+        ),
     )
 }
 """Networks that give every structure the irreps of a property: `cls(kinds=, cutoff=, out=, **options)`, called with a

@@ -114,6 +114,7 @@ class PropertyModel(nn.Module):
             num_structures=len(structures),
             positions=structures.positions,
             edge_scalars=radius,
+            cell=structures.cell if bool(structures.periodic.all()) else None,
         )
 
     def prepared(self, structures: Structures) -> Structures:

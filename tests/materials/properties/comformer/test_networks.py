@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polyad.errors import InputError
 from polyad.graphs.points import PointGraph
+from polyad.materials.learning.properties import new_property
 from polyad.materials.properties.comformer import (
     EComFormer,
     IComFormer,
@@ -226,6 +227,21 @@ def test_gradients_reach_every_weight(name: str) -> None:
     network(graph(data)).square().sum().backward()
     idle = [key for key, p in network.named_parameters() if p.grad is None or not bool(p.grad.abs().max() > 0)]
     assert idle == []
+
+
+@pytest.mark.parametrize("name", ["icomformer", "ecomformer"])
+def test_property_models_give_the_networks_their_cells(name: str) -> None:
+    data = Structures.concatenate([triclinic(seed) for seed in range(3)])
+    data = data.replace(targets={"energy": torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)})
+    model, _ = new_property(data, name, target="energy", options={"channels": 8})
+    large = with_cell(triclinic(0), [[1, 1, 0], [0, 2, 0], [1, 0, 1]])
+    with torch.no_grad():
+        one, other = (model.double().eval()(x) for x in (data[0], large))
+    assert float((one - other).abs().max()) < 1e-10
+    with pytest.raises(InputError, match="0e"):
+        new_property(
+            data.replace(targets={"dielectric": torch.eye(3).double().expand(3, 3, 3)}), name, target="dielectric"
+        )
 
 
 def test_bad_input_is_refused() -> None:

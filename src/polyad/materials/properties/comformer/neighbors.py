@@ -19,6 +19,7 @@ from polyad.errors import InputError
 from polyad.graphs.points import PointGraph
 from polyad.materials.properties.comformer.lattice import TOLERANCE, primitive_cells
 from polyad.materials.structures import Structures
+from polyad.materials.structures.kinds import number_kinds
 
 
 def nearest_neighbors(structures: Structures, neighbors: int = 25, *, tolerance: float = TOLERANCE) -> Structures:
@@ -70,15 +71,11 @@ def crystal_graph(structures: Structures, species: Int[Tensor, " kinds"]) -> Poi
     """
     if structures.num_edges == 0:
         raise InputError("structures: have no edges; use crystal_edges or with_neighbors first")
-    match = structures.species[:, None] == species
-    if not bool(match.any(1).all()):
-        strangers = structures.species[~match.any(1)].unique().tolist()
-        raise InputError(f"species: atomic numbers {strangers} are unknown, there are {species.tolist()}; add them")
     vectors = structures.edge_vectors()
     return PointGraph(
         edge_index=structures.edge_index,
         vectors=vectors,
-        kind=match.int().argmax(1),
+        kind=number_kinds(structures.species, species),
         structure=structures.structure,
         num_structures=len(structures),
         positions=structures.positions,
