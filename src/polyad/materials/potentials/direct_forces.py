@@ -74,9 +74,9 @@ class DirectForces(nn.Module):
         if structures.num_edges == 0 and structures.num_nodes > 1:
             structures = structures.with_neighbors(self.units.cutoff)
         positions, structure = structures.positions, structures.structure
-        if gradient:
-            positions = positions + positions.new_zeros(positions.shape).requires_grad_()
         with torch.set_grad_enabled(torch.is_grad_enabled() or gradient):
+            if gradient:
+                positions = positions + positions.new_zeros(positions.shape).requires_grad_()
             vectors = edge_vectors(positions, structures.edge_index, structures.edge_shift, structures.cell, structure)
             graph = PointGraph(
                 edge_index=structures.edge_index,
@@ -89,11 +89,12 @@ class DirectForces(nn.Module):
             )
             outputs = self.units.network(graph)
             varying = graph.sum_nodes(outputs["energy"] * self.scale)
+            whole = varying.sum()
         found = {"interaction_energy": varying, "energy": varying + self.free_energy(structures)}
         if forces:
             found["forces"] = outputs["forces"] * self.scale
         if gradient:
-            (slope,) = torch.autograd.grad(varying.sum(), positions, create_graph=self.training, allow_unused=True)
+            (slope,) = torch.autograd.grad(whole, positions, create_graph=self.training, allow_unused=True)
             found["gradient_forces"] = torch.zeros_like(positions) if slope is None else -slope
         return found if self.training else {name: value.detach() for name, value in found.items()}
 
