@@ -249,6 +249,7 @@ def test_vanishing_features_stay_zero_with_a_finite_gradient() -> None:
 
 @pytest.mark.parametrize("share_weights", [False, True])
 @pytest.mark.parametrize("reflections", [False, True])
+@torch.no_grad()
 def test_four_rounds_turn_and_move_with_the_input(share_weights: bool, reflections: bool) -> None:
     model = iterative(n_iter=4, share_weights=share_weights, reflections=reflections, degree_in=1)
     x, features, scalars = points(), features_of(5, 2, 1), torch.randn(20, 1, generator=generator(5), **DOUBLE)
@@ -269,6 +270,7 @@ def test_four_rounds_turn_and_move_with_the_input(share_weights: bool, reflectio
                 assert scalar_error > 1e-3
 
 
+@torch.no_grad()
 def test_single_pass_is_one_round() -> None:
     x, features = points(), features_of(5, 2, 0)
     scalars = torch.randn(20, 1, generator=generator(5), **DOUBLE)
@@ -280,6 +282,7 @@ def test_single_pass_is_one_round() -> None:
 
 
 @pytest.mark.parametrize("share_weights", [False, True])
+@torch.no_grad()
 def test_rounds_are_single_passes_on_rebuilt_graphs(share_weights: bool) -> None:
     model, x, features = (
         iterative(n_iter=3, edge_scalars=0, share_weights=share_weights),
@@ -301,6 +304,7 @@ def test_rounds_are_single_passes_on_rebuilt_graphs(share_weights: bool) -> None
     assert len(model.rounds) == (1 if share_weights else 3)
 
 
+@torch.no_grad()
 def test_graph_can_be_rebuilt_between_rounds() -> None:
     model, graph, features, seen = iterative(n_iter=3, edge_scalars=0), graph_of(points()), features_of(5, 2, 0), []
 
@@ -347,6 +351,7 @@ def test_gradient_flows_through_the_basis_of_every_round(coincident: bool) -> No
     assert not torch.autograd.gradcheck(final(cut), x, eps=1e-6, atol=1e-6, raise_exception=False)
 
 
+@torch.no_grad()
 def test_order_of_nodes_and_seed() -> None:
     x, features = points(), features_of(5, 2, 0)
     order = torch.randperm(5, generator=generator(1))
