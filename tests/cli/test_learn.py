@@ -68,7 +68,7 @@ def test_models_are_listed(polyad: Polyad) -> None:
     [
         (("train", "frames.xyz", "--out", "m"), "give --minutes or --epochs"),
         (("train", "absent.xyz", "--out", "m", "--epochs", 1), "cannot be read"),
-        (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--model", "tensornett"), "'tensornett' is unknown; there are"),
+        (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--model", "tensornett"), "'tensornett' is unknown"),
         (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--option", "channels"), "write KEY=VALUE"),
         (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--option", "chanels=3"), "has no option 'chanels'"),
         (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--energy", "E_dft"), "there are energy, forces"),
