@@ -86,4 +86,13 @@ def test_the_table_names_tests_and_networks() -> None:
     assert "GWL                       yes, from 2 iterations" in text
     assert "IGWL, body order 4        no" in text
     assert "EGNN                      yes, from 2 layers" in text
+    assert "GWL                       yes, from 1 iteration\n" in str(distinguishable(*counterexamples(2)))
     assert "layers" not in str(distinguishable(*k_chains(2), body_orders=(2,)))
+
+
+def test_graphs_without_edges_or_nodes() -> None:
+    none = torch.zeros(2, 0, dtype=torch.long)
+    empty, one, two = (geometric_graph(torch.eye(3)[:nodes], none) for nodes in range(3))
+    assert not distinguishable(empty, empty)
+    assert not distinguishable(two, two)
+    assert distinguishable(one, two).body_orders == {2: 0, 3: 0, 4: 0, 5: 0}

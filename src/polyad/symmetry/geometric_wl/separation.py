@@ -86,9 +86,9 @@ class Separation:
         """Tests and networks, a line each."""
         tests = {"GWL": self.gwl, "IGWL": self.igwl}
         tests |= {f"IGWL, body order {order}": found for order, found in sorted(self.body_orders.items())}
-        lines = [f"told apart by ({self.group})", *(_line(name, found, "iterations") for name, found in tests.items())]
+        lines = [f"told apart by ({self.group})", *(_line(name, found, "iteration") for name, found in tests.items())]
         if {2, 3, 4} <= set(self.body_orders):
-            lines += ["not ruled out for", *(_line(name, x, "layers") for name, x in self.least_layers().items())]
+            lines += ["not ruled out for", *(_line(name, x, "layer") for name, x in self.least_layers().items())]
         return "\n".join(lines)
 
 
@@ -148,4 +148,5 @@ def _layers(one_layer: int | None, nested: int | None) -> int | None:
 
 
 def _line(name: str, found: int | None, unit: str) -> str:
-    return f"  {name:<26}{'no' if found is None else f'yes, from {found} {unit}'}"
+    answer = "no" if found is None else f"yes, from {found} {unit}{'' if found == 1 else 's'}"
+    return f"  {name:<26}{answer}"

@@ -82,6 +82,8 @@ def invariant_colours(
     first = ((int(label), table.number(np.arange(len(own)), own[:, None])) for label, own in lone)
     colours = np.array(number_rows(first, {}))
     yield colours
+    if not len(colours):
+        return
     stars = [
         _star(graph, node, int(start))
         for graph, start in zip(prepared, starts[:-1], strict=True)
