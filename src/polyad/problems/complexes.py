@@ -8,8 +8,9 @@ and the tensor by the superposition model with a second-order term: with B = sum
 
     A (r0 / r)^p (rhat rhat' - 1/3),    D = B + (B B - tr(B B) / 3) / C.
 
-A, p, k belong to the ligand's element, r0 to each ligand; C is 150 cm^-1. The energy does not know how the complex is
-turned, so frames turn freely. Lengths in angstrom, energies in electronvolt, D in cm^-1 and symmetric without trace.
+A, r0, p, k belong to the ligand's element, bond lengths to each ligand; C is 150 cm^-1. The energy does not know how
+the complex is turned, so frames turn freely. Lengths in angstrom, energies in electronvolt, D in cm^-1 and symmetric
+without trace.
 
 Source of the superposition model: D. J. Newman and B. Ng, Rep. Prog. Phys. 52 (1989) 699.
 
@@ -33,7 +34,8 @@ from polyad.problems._langevin import langevin, with_forces
 
 _METAL = 27
 _MASS = {27: 58.933, 7: 14.007, 8: 15.999, 17: 35.45}
-_ELEMENT = {7: (55.0, 5.0, 7.0), 8: (38.0, 6.0, 6.0), 17: (-30.0, 4.0, 5.0)}  # A in cm^-1, p, k in eV / A^2
+# A in cm^-1, r0 in angstrom, p, k in eV / A^2
+_ELEMENT = {7: (55.0, 2.05, 5.0, 7.0), 8: (38.0, 2.0, 6.0, 6.0), 17: (-30.0, 2.3, 4.0, 5.0)}
 _BEND, _SECOND_ORDER = 2.5, 150.0
 _LENNARD_JONES = (0.008, 2.5)
 _STEP = 2.0  # fs
@@ -103,7 +105,7 @@ class MetalComplex:
         """D in cm^-1."""
         terms = self._terms
         unit, distance = _directions(positions)
-        strength = terms.strength * (terms.length / distance) ** terms.power
+        strength = terms.strength * (terms.reference / distance) ** terms.power
         first = _traceless(torch.einsum("...l,...li,...lj->...ij", strength, unit, unit))
         return first + _traceless(first @ first) / _SECOND_ORDER
 
@@ -112,10 +114,10 @@ class MetalComplex:
         sites, elements, lengths = zip(*_SITES[self.ligands], strict=True)
         directions = torch.tensor(sites, dtype=torch.float64)
         rest = directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True)
-        strength, power, stiffness = torch.tensor([_ELEMENT[z] for z in elements], dtype=torch.float64).T
+        strength, reference, power, stiffness = torch.tensor([_ELEMENT[z] for z in elements], dtype=torch.float64).T
         pairs = torch.triu_indices(self.ligands, self.ligands, 1)
         length = torch.tensor(lengths, dtype=torch.float64)
-        return _Terms(rest, length, strength, power, stiffness, pairs, _cosines(rest, pairs))
+        return _Terms(rest, length, strength, reference, power, stiffness, pairs, _cosines(rest, pairs))
 
 
 class _Terms(NamedTuple):
@@ -124,6 +126,7 @@ class _Terms(NamedTuple):
     rest: Tensor
     length: Tensor
     strength: Tensor
+    reference: Tensor
     power: Tensor
     stiffness: Tensor
     pairs: Tensor
