@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from polyad.cli.learn_inputs import is_property, parse_options
 from polyad.errors import InputError
-
-if TYPE_CHECKING:
-    from polyad.materials.structures import Structures
 
 app = typer.Typer(add_completion=False)
 
-_DATA_HELP = "Structures with energies or forces: .xyz, .extxyz, .csv with CIF strings, also .gz."
+_DATA_HELP = (
+    "Structures: .xyz, .extxyz, .csv with CIF strings, also .gz; of lattices .parquet, a folder of shards, .lat."
+)
+_TARGET_HELP = "energy, forces (default: both, where they are), elasticity, dielectric, ..., or a column of numbers."
 _MODEL_HELP = "Which network; 'list' prints them all."
 
 
@@ -23,7 +23,8 @@ _MODEL_HELP = "Which network; 'list' prints them all."
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=_DATA_HELP)],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Checkpoints and metrics; training resumes.")],
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help=_MODEL_HELP)] = "tensornet",
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help=_MODEL_HELP)] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help=_TARGET_HELP)] = None,
     validation: Annotated[
         str, typer.Option("--validation", metavar="FILE|SHARE", help="Held-out data, or a share of DATA.")
     ] = "0.1",
@@ -34,15 +35,19 @@ def train(
         str, typer.Option("--forces", metavar="KEY", help="The file's name of the forces; 'none' leaves them out.")
     ] = "forces",
     cutoff: Annotated[
-        float, typer.Option("--cutoff", metavar="R", help="Reach of the neighbours, as positions.")
-    ] = 5.0,
+        float | None, typer.Option("--cutoff", metavar="R", help="Reach of the neighbours, as positions; default 5.")
+    ] = None,
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the network, such as channels=64.")
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after this time.")] = None,
     epochs: Annotated[float | None, typer.Option("--epochs", metavar="N", help="Stop after so many passes.")] = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Structures a step, all processes together.")] = 10,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X")] = 2e-3,
+    batch: Annotated[
+        int | None, typer.Option("--batch", metavar="N", help="Structures a step; default 10, for properties 32.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", metavar="X", help="Default 2e-3, for properties 1e-3.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option("--patience", metavar="N", help="Stop after N validations without a gain.")
     ] = None,
@@ -52,84 +57,76 @@ def train(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of split, weights and order.")] = 0,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=2, help="Read N structures only.")] = None,
 ) -> None:
-    """Train a potential on structures with energies, forces or both; what was interrupted goes on."""
+    """Train a network on energies and forces, or on a property of structures; what was interrupted goes on."""
     if model == "list":
         _print_models()
         return
-    from polyad.cli.progress import progress_bar
-    from polyad.materials.learning.potentials import hold_out, train_potential
-
-    structures = _read(data, energy, forces, limit)
-    if _is_number(validation):
-        held, rest = hold_out(structures, float(validation), seed=seed)
-    else:
-        held, rest = _read(Path(validation), energy, forces, None), structures
     if minutes is None and epochs is None:
         raise InputError("polyad train: give --minutes or --epochs")
-    with progress_bar(f"Training {model}", unit="steps" if minutes is None else "thousandths") as advance:
-        _, result = train_potential(
-            rest,
-            model,
-            folder=out,
-            validation=held,
+    shared: dict[str, Any] = {
+        "out": out,
+        "validation": validation,
+        "limit": limit,
+        "options": parse_options(options),
+        "minutes": minutes,
+        "epochs": epochs,
+        "patience": patience,
+        "precision": precision,
+        "device": device,
+        "tensorboard": tensorboard,
+        "seed": seed,
+    }
+    if target is not None and is_property(target):
+        from polyad.cli.learn_properties import train_on_property
+
+        train_on_property(
+            data,
+            model or "lattice",
+            target=target,
             cutoff=cutoff,
-            options=_parsed(options),
-            minutes=minutes,
-            epochs=epochs,
-            batch_size=batch,
-            learning_rate=learning_rate,
-            patience=patience,
-            precision=precision,
-            device=device,
-            tensorboard=tensorboard,
-            seed=seed,
-            progress=advance,
+            batch_size=batch or 32,
+            learning_rate=1e-3 if learning_rate is None else learning_rate,
+            **shared,
         )
-    last = min(result.history, key=lambda row: row["validation_loss"])
-    _print_errors(f"{model}, best of {result.steps} steps ({result.seconds:.0f} s)", last, held)
-    typer.echo(f"wrote {out / 'best.safetensors'} (stopped by {result.stopped}; metrics in {out / 'metrics.csv'})")
+        return
+    from polyad.cli.learn_potentials import train_on_atoms
+
+    train_on_atoms(
+        data,
+        model or "tensornet",
+        keys=_keys(target, energy, forces),
+        cutoff=5.0 if cutoff is None else cutoff,
+        batch_size=batch or 10,
+        learning_rate=2e-3 if learning_rate is None else learning_rate,
+        **shared,
+    )
 
 
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `polyad train`, or its .safetensors.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Structures.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.extxyz", help="Structures with energies and forces.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Energies and forces as .extxyz; a property as .csv.")
+    ],
     stress: Annotated[bool, typer.Option("--stress", help="For crystals: the stress as well.")] = False,
     precision: Annotated[str, typer.Option("--precision", metavar="P", help="float32 or float64.")] = "float64",
 ) -> None:
-    """Energies, forces and stresses of structures by a trained potential; errors where the files hold values."""
-    import torch
-
-    from polyad.cli.progress import progress_bar
-    from polyad.materials.learning.potentials import evaluate_potential, load_potential
-    from polyad.materials.structures import Structures, read_structures
-    from polyad.materials.structures.writers import write_extxyz
-
+    """Energies and forces, or a property, by a trained model; errors where the files hold values."""
     if precision not in ("float32", "float64"):
         raise InputError(f"--precision: {precision!r}; allowed are float32 and float64")
-    potential = load_potential(model).to(getattr(torch, precision))
-    parts = [read_structures(file) for file in files]
-    shared = [set(part.targets) & {"energy"} | set(part.node_targets) & {"forces"} for part in parts]
-    kept = set.intersection(*shared)
-    whole = Structures.concatenate(
-        [
-            part.replace(
-                targets={key: value for key, value in part.targets.items() if key in kept},
-                node_targets={key: value for key, value in part.node_targets.items() if key in kept},
-            )
-            for part in parts
-        ]
-    )
-    with progress_bar("Predicting", unit="structures") as advance:
-        found = evaluate_potential(potential, whole, stress=stress, progress=advance)
-    rows = _differences(found, whole)
-    if rows:
-        from polyad.cli.tables import print_table
+    from polyad.materials.learning.properties import KIND, kind_of
 
-        print_table(["error", "mean absolute", "root mean square", "largest"], rows, title=f"{len(whole)} structures")
-    write_extxyz(out, whole, found)
-    typer.echo(f"wrote {out}: energies{', forces' if 'forces' in found else ''}{', stresses' if stress else ''}")
+    if kind_of(model) == KIND:
+        from polyad.cli.learn_properties import predict_property
+
+        if stress:
+            raise InputError("--stress: is of potentials, and this model gives a property; leave it out")
+        predict_property(model, files, out, precision=precision)
+        return
+    from polyad.cli.learn_potentials import predict_atoms
+
+    predict_atoms(model, files, out, stress=stress, precision=precision)
 
 
 @app.command()
@@ -138,136 +135,48 @@ def compare(
     models: Annotated[str, typer.Option("--models", metavar="A,B,...", help="Names of networks, or 'all'.")],
     minutes: Annotated[float, typer.Option("--minutes", metavar="M", help="Of training for each network.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Models, table (JSON) and picture.")],
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help=_TARGET_HELP)] = None,
     test: Annotated[
         str, typer.Option("--test", metavar="FILE|SHARE", help="For the errors: data, or a share.")
     ] = "0.2",
     energy: Annotated[str, typer.Option("--energy", metavar="KEY", help="As in `polyad train`.")] = "energy",
     forces: Annotated[str, typer.Option("--forces", metavar="KEY", help="As in `polyad train`.")] = "forces",
-    cutoff: Annotated[float, typer.Option("--cutoff", metavar="R")] = 5.0,
+    cutoff: Annotated[float | None, typer.Option("--cutoff", metavar="R", help="As in `polyad train`.")] = None,
     options: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME.KEY=VALUE", help="Of one network.")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="N")] = 10,
+    batch: Annotated[int | None, typer.Option("--batch", metavar="N", help="As in `polyad train`.")] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0)] = 0,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=4, help="Read N structures only.")] = None,
 ) -> None:
     """Train several networks on the same data for the same time, and print what each came to."""
-    from polyad.cli.progress import progress_bar
-    from polyad.cli.tables import number, print_table
-    from polyad.files import atomic_path, atomic_write
-    from polyad.materials.learning.comparing import compare_potentials, comparison_facts, plot_comparison
-    from polyad.materials.learning.registry import POTENTIALS
+    shared: dict[str, Any] = {
+        "out": out,
+        "test": test,
+        "limit": limit,
+        "minutes": minutes,
+        "options": options,
+        "seed": seed,
+    }
+    if target is not None and is_property(target):
+        from polyad.cli.learn_properties import compare_on_property
 
-    names = sorted(POTENTIALS) if models == "all" else [name for name in models.split(",") if name]
-    structures = _read(data, energy, forces, limit)
-    held: Any = float(test) if _is_number(test) else _read(Path(test), energy, forces, None)
-    per_model: dict[str, dict[str, Any]] = {}
-    for word in options or []:
-        name, _, rest = word.partition(".")
-        per_model.setdefault(name, {}).update(_parsed([rest]))
-    strangers = [name for name in per_model if name not in names]
-    if strangers:
-        raise InputError(f"--option: {strangers[0]!r} is none of the models {', '.join(names)}; write NAME.KEY=VALUE")
-    found = []
-    for name in names:
-        with progress_bar(f"Training {name}", unit="thousandths") as advance:
-            found += compare_potentials(
-                structures,
-                [name],
-                folder=out,
-                minutes=minutes,
-                test=held,
-                cutoff=cutoff,
-                options=per_model,
-                batch_size=batch,
-                seed=seed,
-                progress=lambda _, bar=advance: bar,  # type: ignore[misc]
-            )
-    rows = [
-        [
-            x.model,
-            number(x.energy_mae),
-            number(x.force_mae),
-            f"{x.equivariance:.1e}",
-            f"{x.parameters:,}",
-            number(x.rate, 3),
-            f"{x.steps:,}",
-            number(x.evaluation, 3),
-        ]
-        for x in found
-    ]
-    columns = ["model", "energy error an atom", "force error", "equivariance error", "parameters", "structures/s"]
-    columns += ["steps", "ms a structure"]
-    print_table(columns, rows, title=f"{data.name}: test errors (mean absolute) after {minutes:g} min each")
-    with atomic_write(out / "comparison.json") as handle:
-        handle.write(json.dumps(comparison_facts(found), indent=1).encode())
-    with atomic_path(out / "comparison.png") as path:
-        plot_comparison(found).savefig(path, dpi=150)
-    typer.echo(f"wrote {out / 'comparison.json'} and {out / 'comparison.png'}")
+        compare_on_property(data, models, target=target, cutoff=cutoff, batch_size=batch or 32, **shared)
+        return
+    from polyad.cli.learn_potentials import compare_on_atoms
+
+    keys, reach = _keys(target, energy, forces), 5.0 if cutoff is None else cutoff
+    compare_on_atoms(data, models, keys=keys, cutoff=reach, batch_size=batch or 10, **shared)
 
 
-def _read(path: Path, energy: str, forces: str, limit: int | None) -> Structures:
-    """Structures with the targets under their common names."""
-    from polyad.materials.structures import read_structures
-
-    found = read_structures(path, limit=limit)
-    targets = {} if energy == "none" or energy not in found.targets else {"energy": found.targets[energy]}
-    node_targets = (
-        {} if forces == "none" or forces not in found.node_targets else {"forces": found.node_targets[forces]}
-    )
-    for option, key, kept in (("--energy", energy, targets), ("--forces", forces, node_targets)):
-        if key not in ("none", "energy", "forces") and not kept:
-            there = ", ".join([*found.targets, *found.node_targets]) or "none"
-            raise InputError(f"{option}: {path} has no {key!r} in every structure; there are {there}")
-    return found.replace(targets=targets, node_targets=node_targets)
-
-
-def _parsed(options: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE words; values are JSON where they are, words otherwise."""
-    found: dict[str, Any] = {}
-    for word in options or []:
-        key, equals, value = word.partition("=")
-        if not (key and equals and value):
-            raise InputError(f"--option: {word!r}; write KEY=VALUE, such as channels=64")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
-    return found
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+def _keys(target: str | None, energy: str, forces: str) -> tuple[str, str]:
+    """Names of energies and forces in the file; a target of one leaves the other out."""
+    return ("none" if target == "forces" else energy), ("none" if target == "energy" else forces)
 
 
 def _print_models() -> None:
     from polyad.cli.tables import print_table
-    from polyad.materials.learning.registry import POTENTIALS
+    from polyad.materials.learning.registry import POTENTIALS, PROPERTIES
 
-    print_table(["model", "what it is"], [[x.name, x.summary] for x in POTENTIALS.values()], texts=2)
-
-
-def _print_errors(title: str, row: dict[str, float], held: Structures) -> None:
-    from polyad.cli.tables import number, print_table
-
-    words = {"validation_energy_mae": "energy an atom", "validation_forces_mae": "force component"}
-    rows = [[text, number(row[key])] for key, text in words.items() if key in row]
-    print_table(["mean absolute error", f"of {len(held)} held-out structures"], rows, title=title)
-
-
-def _differences(found: Any, whole: Structures) -> list[list[str]]:
-    from polyad.cli.tables import number
-
-    gaps = {}
-    if "energy" in whole.targets:
-        gaps["energy an atom"] = (found["energy"].double() - whole.targets["energy"]) / whole.node_start.diff()
-    if "forces" in whole.node_targets and "forces" in found:
-        gaps["force component"] = found["forces"].double() - whole.node_targets["forces"]
-    return [
-        [name, *(number(float(x)) for x in (gap.abs().mean(), gap.square().mean().sqrt(), gap.abs().max()))]
-        for name, gap in gaps.items()
-    ]
+    for title, table in (("energies and forces", POTENTIALS), ("properties of structures", PROPERTIES)):
+        print_table(["model", "what it is"], [[x.name, x.summary] for x in table.values()], texts=2, title=title)

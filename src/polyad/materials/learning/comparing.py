@@ -167,7 +167,7 @@ def plot_comparison(found: Sequence[Contender]) -> Figure:
     return figure
 
 
-def comparison_facts(found: Sequence[Contender]) -> list[dict[str, Any]]:
+def comparison_facts(found: Sequence[Any]) -> list[dict[str, Any]]:
     """The table as JSON values, histories included."""
     return [asdict(contender) for contender in found]
 

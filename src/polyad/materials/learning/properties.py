@@ -170,6 +170,16 @@ def load_property(path: str | os.PathLike[str]) -> PropertyModel:
     return model.eval()
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What the file of a training holds, or its folder: "potential", "property", or whatever else it says.
+
+    Raises:
+        FileFormatError: no such file, or no checkpoint.
+    """
+    place = Path(path)
+    return str(load_checkpoint(place / "best.safetensors" if place.is_dir() else place).facts.get("kind"))
+
+
 @torch.no_grad()
 def evaluate_property(
     model: PropertyModel,
