@@ -15,6 +15,7 @@ from polyad.errors import InputError
 from polyad.symmetry.geometric_wl import GeometricGraph, counterexamples, geometric_graph, k_chains, rotsym, to_points
 from polyad.symmetry.geometric_wl.equivariant_networks import EgnnLike, GvpLike, MaceLike, TfnLike
 from polyad.symmetry.geometric_wl.invariant_networks import DimeNetLike, SchNetLike
+from polyad.symmetry.geometric_wl.specimens import RADIAL, distance_basis
 
 Build = Callable[..., nn.Module]
 
@@ -150,6 +151,13 @@ def test_weights_come_from_the_seed_and_train(name: str) -> None:
     lost = [key for key, weight in model.named_parameters() if weight.grad is None]
     unread = (".along.", "updates.0.second", "updates.0.gates")  # the last layer's vectors
     assert all(any(part in key for part in unread) for key in lost)
+
+
+def test_functions_of_distance_have_no_window() -> None:
+    """cutoff^(3/2) sqrt(2 / cutoff) sin(n pi d / cutoff) / d at the chains' one distance, 5."""
+    order = torch.arange(1, RADIAL + 1, dtype=torch.float64)
+    expected = 12.0 * math.sqrt(2) * torch.sin(order * math.pi * 5 / 12) / 5
+    assert torch.allclose(distance_basis(to_points(k_chains(2)), 12.0), expected.expand(12, RADIAL), atol=1e-12)
 
 
 def test_bad_input_is_refused() -> None:
