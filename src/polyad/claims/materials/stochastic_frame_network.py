@@ -122,9 +122,9 @@ def _compare(report: Report) -> None:
     )
     report.note("forces are derivatives of the energy, through the axes of the frame; two layers, not the paper's five")
     report.note(
-        "where one frame falls short of all: the trainings are far from converged, and a step with one frame has seen an "
-        "eighth of the views; the rows with five times as many steps, at about the cost of all frames, say what that is "
-        "worth"
+        "where one frame falls short of all: the trainings are far from converged, and a step with one frame has seen "
+        "an eighth of the views; the rows with five times as many steps, at about the cost of all frames, say what "
+        "that is worth"
     )
     report.note("'one frame drawn' draws in training and in evaluation, unless a row says otherwise")
     report.figure(_figure(found, steps))
