@@ -172,10 +172,41 @@ def design(
     stl: Annotated[Path | None, typer.Option("--stl", metavar="FILE.stl", help="Watertight solid.")] = None,
     threemf: Annotated[Path | None, typer.Option("--3mf", metavar="FILE.3mf", help="The same with units.")] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Page with the path.")] = None,
+    surrogate: Annotated[
+        Path | None,
+        typer.Option("--surrogate", metavar="MODEL", help="Through a model of `polyad train`, then solved."),
+    ] = None,
 ) -> None:
     """Change a lattice until its stiffness is what you ask for, at fixed density and within what prints."""
     from polyad.cli.lattice_design import Limits, Outputs, run_design
 
+    frame = {"poisson_ratio": poisson, "shear": shear}
+    if surrogate is not None:
+        from polyad.cli.lattice_surrogate import run_surrogate_design
+
+        exact_only = {
+            "--vary": vary != "positions,radius",
+            "--symmetry": symmetry,
+            "--minimum-diameter": minimum_diameter is not None,
+            "--overhang": overhang is not None,
+            "--clearance": clearance is not None,
+            "--starts": starts > 1,
+            "--stl": stl is not None,
+            "--3mf": threemf is not None,
+            "--report": report is not None,
+        }
+        run_surrogate_design(
+            start,
+            objective or [],
+            target,
+            model=surrogate,
+            density=density,
+            steps=iterations,
+            frame=frame,
+            out=out,
+            given=[option for option, was_given in exact_only.items() if was_given],
+        )
+        return
     run_design(
         start,
         objective or [],
@@ -186,7 +217,7 @@ def design(
         limits=Limits(minimum_diameter, overhang, clearance, cell_mm),
         search={"starts": starts, "seed": seed, "iterations": iterations},
         workers=workers,
-        frame={"poisson_ratio": poisson, "shear": shear},
+        frame=frame,
         outputs=Outputs(out, stl, threemf, report, counts),
     )
 

@@ -1,4 +1,4 @@
-"""Design through a network keeps density, cell and bounds, follows the network's own gradient, and is solved exactly."""
+"""Design through a network keeps density, cell and bounds, follows its gradient, and is solved exactly."""
 
 from __future__ import annotations
 
