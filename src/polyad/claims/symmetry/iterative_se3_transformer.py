@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,14 @@ CARD = {
 }  # fmt: skip
 
 _STEPS, _BATCH, _RATE = 800, 25, 2e-2
-_OPTIONS = {"channels_in": 1, "channels": 8, "lmax": 1, "heads": 2, "edge_scalars": 1, "reflections": True}
+_OPTIONS: dict[str, Any] = {
+    "channels_in": 1,
+    "channels": 8,
+    "lmax": 1,
+    "heads": 2,
+    "edge_scalars": 1,
+    "reflections": True,
+}
 _NAMES = {"single": "single pass", "iterative": "iterative", "detached": "iterative, basis detached"}
 
 
@@ -60,13 +68,11 @@ class _Relaxation(nn.Module):
         self.network: nn.Module
         if self.iterative:
             self.network = IterativeSE3Transformer(n_iter=3, layers=1, detach_basis=kind == "detached", **_OPTIONS)
-            heads = [transformer.head for transformer in self.network.rounds]
         else:
             self.network = SE3Transformer(layers=3, out="1o", **_OPTIONS)
-            heads = [self.network.head]
         with torch.no_grad():
-            for head in heads:
-                for weight in head.parameters():
+            for name, weight in self.network.named_parameters():
+                if "head." in name:
                     weight.mul_(0.1)  # positions hardly move at the start
 
     def forward(self, samples: RelaxationSamples) -> Tensor:
@@ -103,7 +109,7 @@ def _fill(report: Report) -> None:
         results[kind] = fit(
             model, _loss, train, validation=validation, steps=_STEPS, batch_size=_BATCH, learning_rate=_RATE,
             clip_norm=1.0, validate_every=_STEPS // 8,
-            progress=lambda done, total, number=number: report.progress(number * total + done, 3 * total),
+            progress=partial(_advance, report, number),
         )  # fmt: skip
         seconds[kind] = (time.process_time() - start) / _STEPS
     errors = {kind: _error(model, test) for kind, model in models.items()}
@@ -145,6 +151,10 @@ def _fill(report: Report) -> None:
         "level"
     )
     report.figure(_figure(models, results, test))
+
+
+def _advance(report: Report, number: int, done: int, total: int) -> None:
+    report.progress(number * total + done, 3 * total)
 
 
 def _loss(model: nn.Module, samples: RelaxationSamples) -> Tensor:
