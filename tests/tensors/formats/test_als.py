@@ -58,7 +58,7 @@ def test_each_solve_is_the_least_squares_solution(shape: tuple[int, ...], dtype:
     dense = torch.randn(shape, generator=seeded(), dtype=dtype)
     mask = torch.rand(shape, generator=seeded(1)) < 0.8
     factors = [torch.randn(size, 2, generator=seeded(k), dtype=dtype) for k, size in enumerate(shape)]
-    plain, masked = DenseTarget(dense), MaskedTarget(torch.where(mask, dense, 0), mask)
+    plain, masked = DenseTarget(dense), MaskedTarget(dense, mask)
     for mode in range(len(shape)):
         others = khatri_rao([f for k, f in enumerate(factors) if k != mode])
         unfolded, known = dense.movedim(mode, 0).flatten(1), mask.movedim(mode, 0).flatten(1)

@@ -33,6 +33,7 @@ from jaxtyping import Bool, Num
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.tensors.formats._masked_slabs import check_known, filled_tucker
 from polyad.tensors.formats.als_starts import make_starts
 from polyad.tensors.formats.als_targets import DenseTarget, MaskedTarget, Target
 from polyad.tensors.formats.base import check_dense
@@ -101,17 +102,16 @@ def cp_als(
         tensor, known = _checked(tensor.detach(), rank, mask)
         generator = torch.Generator(device=tensor.device).manual_seed(seed)
         begun = None if initial is None else _checked_factors(initial, tensor.shape, rank)
-        full: Target = DenseTarget(tensor) if known is None else MaskedTarget(tensor, known)
+        full: DenseTarget | MaskedTarget = DenseTarget(tensor) if known is None else MaskedTarget(tensor, known)
         count = starts if begun is None else 1
         report = _Reporter(progress, (count + 1) * sweeps)
         if known is None and compress and begun is None and _pays(tensor.shape, rank):
             core = _tucker_core(tensor, rank, generator)
-            target: Target = DenseTarget(core.core, missed=_missed(tensor, core.core))
+            target: DenseTarget | MaskedTarget = DenseTarget(core.core, missed=_missed(tensor, core.core))
         else:
             core, target = None, full
         runs = []
-        inits = [begun] if begun is not None else make_starts(target.filled(), rank, starts, generator)
-        for factors in inits:
+        for factors in [begun] if begun is not None else _starts(target, rank, starts, generator):
             runs.append(run_als(target, factors, sweeps=sweeps, tolerance=tolerance, clock=clock, report=report))
             if clock.is_over() or runs[-1].history[-1] <= 10 * torch.finfo(tensor.dtype).eps:
                 break
@@ -163,6 +163,17 @@ def run_als(
     return Run(factors, history, "sweeps")
 
 
+def _starts(
+    target: DenseTarget | MaskedTarget, rank: int, count: int, generator: torch.Generator
+) -> list[list[Tensor]]:
+    """From the tensor; of one with holes, from a small core of it with the holes filled."""
+    if isinstance(target, DenseTarget):
+        return make_starts(target.tensor, rank, count, generator)
+    small = filled_tucker(target.tensor, target.mask, _core_ranks(target.tensor.shape, rank))
+    found = make_starts(small.core, rank, count, generator)
+    return [[basis @ factor for basis, factor in zip(small.factors, start, strict=True)] for start in found]
+
+
 def _balanced(factor: Tensor, mode: int, order: int) -> Tensor:
     """Unit columns in all modes but the last, which carries the weights."""
     if mode == order - 1:
@@ -196,12 +207,11 @@ class _Reporter:
 
 def _checked(tensor: Tensor, rank: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     if mask is not None:
-        if mask.shape != tensor.shape or mask.dtype != torch.bool:
-            raise InputError(f"mask: {mask.dtype} {tuple(mask.shape)} was given, bool {tuple(tensor.shape)} is needed")
-        tensor = torch.where(mask, tensor, 0)
+        check_known(tensor, mask)
         if bool(mask.all()):
             mask = None
-    check_dense(tensor)
+    else:
+        check_dense(tensor)
     if tensor.ndim < 2:
         raise InputError("tensor: it has one mode; CP needs at least two")
     largest = prod(tensor.shape) // max(tensor.shape)

@@ -5,13 +5,14 @@ A target solves for one factor with the others held and tells the residual; equa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from polyad.tensors.formats._masked_slabs import slab_ranges, slabs, solve_gram, solve_known_rows
 from polyad.tensors.formats.cp import CP, khatri_rao
 
 
@@ -24,9 +25,6 @@ class Target(Protocol):
 
     def residual(self, factors: Sequence[Tensor]) -> float:
         """Relative residual after the last mode was solved."""
-
-    def filled(self) -> Tensor:
-        """A dense tensor to find starts from."""
 
 
 class DenseTarget:
@@ -55,13 +53,9 @@ class DenseTarget:
         model = float((_others_gram(factors, -1) * (factors[-1].mT @ factors[-1].conj())).sum().real)
         square = self.square - 2 * cross + model
         if square < 1e-6 * self.square:
-            dense = CP(torch.ones_like(factors[0][0]), tuple(factors)).to_dense()
-            square = float(torch.linalg.vector_norm(dense.sub_(self.tensor)).square())
+            gaps = [model.sub_(self.tensor[place]) for place, model in _models(factors)]
+            square = sum(float(torch.linalg.vector_norm(gap).square()) for gap in gaps)
         return ((square + self.missed) / (self.square + self.missed)) ** 0.5
-
-    def filled(self) -> Tensor:
-        """The tensor itself."""
-        return self.tensor
 
     def _pass(self, factors: Sequence[Tensor], left: bool) -> Tensor:
         """One product of the whole tensor with the Khatri-Rao matrix of the other half: (rank, n_1, .., n_h)."""
@@ -76,25 +70,24 @@ class DenseTarget:
 
 
 class MaskedTarget:
-    """A dense tensor with holes; the mask is True where an entry is known, and the holes hold zero."""
+    """A dense tensor with holes; the mask is True where an entry is known. Worked through in slabs, never copied."""
 
     def __init__(self, tensor: Tensor, mask: Tensor) -> None:
-        self.tensor, self.mask = tensor, mask.to(tensor.dtype)
-        self.square = float(torch.linalg.vector_norm(tensor).square())
+        self.tensor, self.mask = tensor, mask
+        norms = torch.stack([torch.linalg.vector_norm(values) for _, values, _ in slabs(tensor, mask)])
+        self.size = float(torch.linalg.vector_norm(norms))
 
     def solve(self, factors: Sequence[Tensor], mode: int) -> Tensor:
         """Row by row: every row has the normal matrix of its own known entries."""
         others = khatri_rao([factor for k, factor in enumerate(factors) if k != mode])
-        return solve_rows(self.tensor.movedim(mode, 0).flatten(1), self.mask.movedim(mode, 0).flatten(1), others)
+        return solve_known_rows(self.tensor, self.mask, mode, others)
 
     def residual(self, factors: Sequence[Tensor]) -> float:
         """Over the known entries."""
-        dense = CP(torch.ones_like(factors[0][0]), tuple(factors)).to_dense()
-        return float(torch.linalg.vector_norm(self.mask * (self.tensor - dense))) / self.square**0.5
-
-    def filled(self) -> Tensor:
-        """The holes filled with the mean of what is known."""
-        return self.tensor + (1 - self.mask) * (self.tensor.sum() / self.mask.sum())
+        square = 0.0
+        for (_, values, known), (_, model) in zip(slabs(self.tensor, self.mask), _models(factors), strict=True):
+            square += float(torch.linalg.vector_norm(model.sub_(values).mul_(known)).square())
+        return square**0.5 / self.size
 
 
 class CPTarget:
@@ -116,30 +109,12 @@ class CPTarget:
         model = CP(torch.ones_like(factors[0][0]), tuple(factors))
         return float((self.value - model).norm()) / self.size
 
-    def filled(self) -> Tensor:
-        """The dense tensor; ask for it only on a small core."""
-        return self.value.to_dense()
 
-
-def solve_rows(rows: Tensor, known: Tensor, design: Tensor) -> Tensor:
-    """For every row of (n, m) its least-squares coefficients over the known entries: row = coefficients design^T."""
-    conjugate, rank = design.conj(), design.shape[1]
-    products = rows @ conjugate
-    grams = known.new_zeros(known.shape[0], rank * rank)
-    step = max(1, min(4_000_000, rows.numel()) // rank**2)
-    for start in range(0, design.shape[0], step):
-        part = conjugate[start : start + step]
-        pairs = (part.conj()[:, :, None] * part[:, None, :]).flatten(1)
-        grams += known[:, start : start + step] @ pairs
-    return solve_gram(products[:, None, :], grams.reshape(-1, rank, rank))[:, 0]
-
-
-def solve_gram(product: Tensor, gram: Tensor) -> Tensor:
-    """product gram^{-1} for a Hermitian gram, by its eigenvalues; directions it does not see get nothing."""
-    values, vectors = torch.linalg.eigh(gram)
-    floor = values[..., -1:] * torch.finfo(gram.dtype).eps * gram.shape[-1]
-    inverse = torch.where(values > floor, 1 / torch.where(values > floor, values, 1), 0)
-    return (product @ vectors) * inverse[..., None, :] @ vectors.mH
+def _models(factors: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """The CP tensor of these factors in slabs of the first mode."""
+    shape, rest = [len(factor) for factor in factors], khatri_rao(factors[1:])
+    for low, high in slab_ranges(shape):
+        yield slice(low, high), (factors[0][low:high] @ rest.mT).reshape(-1, *shape[1:])
 
 
 def _others_gram(factors: Sequence[Tensor], mode: int) -> Tensor:

@@ -25,9 +25,8 @@ from jaxtyping import Bool, Num
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.tensors.formats.als_targets import solve_rows
-from polyad.tensors.formats.base import check_dense, rank_caps
-from polyad.tensors.formats.hosvd import st_hosvd
+from polyad.tensors.formats._masked_slabs import check_known, filled_tucker, slab_ranges, solve_known_rows
+from polyad.tensors.formats.base import rank_caps
 from polyad.tensors.formats.tucker import Tucker, multiply_modes, unfold
 
 CORE_STEPS = 30
@@ -78,23 +77,21 @@ def tucker_als(
     if seconds is not None and not seconds > 0:
         raise InputError(f"seconds: {seconds} was given; give a positive time, or None for no limit")
     with torch.no_grad():
-        tensor, caps = _checked(tensor.detach(), ranks, mask)
-        known, size = mask.to(tensor.dtype), torch.linalg.vector_norm(tensor)
-        filled = torch.where(mask, tensor, tensor.sum() / mask.sum())
-        begun = st_hosvd(filled, ranks=caps).value
+        tensor, order = tensor.detach(), tensor.ndim
+        caps, size = _checked(tensor, ranks, mask)
+        begun = filled_tucker(tensor, mask, caps)
         core, factors = begun.core, list(begun.factors)
         history: list[float] = []
         reason = "sweeps"
         for sweep in range(sweeps):
             for mode in range(tensor.ndim):
                 others = {k: factor for k, factor in enumerate(factors) if k != mode}
-                design = unfold(multiply_modes(core, others, tensor.ndim), mode, tensor.ndim).mT
-                rows = solve_rows(unfold(tensor, mode, tensor.ndim), unfold(known, mode, tensor.ndim), design)
-                factors[mode], triangle = torch.linalg.qr(rows)
-                core = multiply_modes(core, {mode: triangle}, tensor.ndim)
-            core = _best_core(tensor, known, core, factors)
-            gap = tensor - known * multiply_modes(core, dict(enumerate(factors)), tensor.ndim)
-            history.append(float(torch.linalg.vector_norm(gap) / size))
+                design = unfold(multiply_modes(core, others, order), mode, order).mT
+                factors[mode], triangle = torch.linalg.qr(solve_known_rows(tensor, mask, mode, design))
+                core = multiply_modes(core, {mode: triangle}, order)
+            core = _best_core(tensor, mask, core, factors)
+            gap, _ = _seen(tensor, mask, core, factors)
+            history.append(gap / size)
             if progress is not None:
                 progress(sweep + 1, sweeps)
             if history[-1] <= tolerance or (len(history) > 1 and history[-2] - history[-1] < tolerance):
@@ -106,34 +103,48 @@ def tucker_als(
     return TuckerFit(Tucker(core, tuple(factors)), history[-1], tuple(history), reason, time.perf_counter() - start)
 
 
-def _best_core(tensor: Tensor, known: Tensor, core: Tensor, factors: Sequence[Tensor]) -> Tensor:
+def _best_core(tensor: Tensor, mask: Tensor, core: Tensor, factors: Sequence[Tensor]) -> Tensor:
     """Conjugate gradients on the normal equations, from the core there is."""
-    expand, shrink = dict(enumerate(factors)), {mode: factor.mH for mode, factor in enumerate(factors)}
-    order = tensor.ndim
-    residual = multiply_modes(tensor - known * multiply_modes(core, expand, order), shrink, order)
+    _, residual = _seen(tensor, mask, core, factors)
     direction, square = residual, _square(residual)
     enough = square * 1e-12
     for _ in range(CORE_STEPS):
         if not bool(square > enough):
             break
-        image = known * multiply_modes(direction, expand, order)
-        step = square / _square(image)
+        size, image = _seen(None, mask, direction, factors)
+        step = square / size**2
         core = core + step * direction
-        residual = residual - step * multiply_modes(image, shrink, order)
+        residual = residual + step * image
         before, square = square, _square(residual)
         direction = residual + (square / before) * direction
     return core
+
+
+def _seen(tensor: Tensor | None, mask: Tensor, core: Tensor, factors: Sequence[Tensor]) -> tuple[float, Tensor]:
+    """mask * (tensor - core x_1 U_1 .. x_d U_d), without a tensor 0 in its place: its norm, and its projection
+    x_1 U_1^H .. x_d U_d^H; in slabs of the first mode."""
+    square, projected = 0.0, torch.zeros_like(core)
+    rest, order = dict(enumerate(factors)), mask.ndim
+    partial = multiply_modes(core, {mode: factor for mode, factor in rest.items() if mode}, order)
+    for low, high in slab_ranges(mask.shape):
+        own = factors[0][low:high]
+        gap = multiply_modes(partial, {0: -own}, order)
+        if tensor is not None:
+            gap += tensor[low:high]
+        # holes may hold anything, NaN included
+        gap = torch.where(mask[low:high], gap, 0)
+        square += float(_square(gap))
+        projected += multiply_modes(gap, {mode: (rest[mode] if mode else own).mH for mode in rest}, order)
+    return square**0.5, projected
 
 
 def _square(tensor: Tensor) -> Tensor:
     return torch.linalg.vector_norm(tensor).square()
 
 
-def _checked(tensor: Tensor, ranks: int | Sequence[int], mask: Tensor) -> tuple[Tensor, list[int]]:
-    if mask.shape != tensor.shape or mask.dtype != torch.bool:
-        raise InputError(f"mask: {mask.dtype} {tuple(mask.shape)} was given, bool {tuple(tensor.shape)} is needed")
-    tensor = torch.where(mask, tensor, 0)
-    check_dense(tensor)
+def _checked(tensor: Tensor, ranks: int | Sequence[int], mask: Tensor) -> tuple[list[int], float]:
+    """Largest ranks, and the norm of what is known."""
+    size = check_known(tensor, mask)
     caps = rank_caps(ranks, [min(size, tensor.numel() // size) for size in tensor.shape])
     unknowns = prod(caps) + sum(rank * (size - rank) for rank, size in zip(caps, tensor.shape, strict=True))
     known = int(mask.sum())
@@ -146,4 +157,4 @@ def _checked(tensor: Tensor, ranks: int | Sequence[int], mask: Tensor) -> tuple[
         if int(counts.min()) < rank:
             where = f"slice {int(counts.argmin())} of mode {mode}"
             raise InputError(f"mask: {where} has {int(counts.min())} known entries, rank {rank} needs as many; drop it")
-    return tensor, caps
+    return caps, size
