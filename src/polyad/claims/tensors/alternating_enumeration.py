@@ -50,13 +50,14 @@ CARD = {
     "tags": ["tensors", "tensor networks", "structure search", "rank selection", "tensor ring"],
     "claim": "Ranks and the order of the modes are found with at most half the evaluations of local sampling and a "
     "quarter of those of a genetic search.",
-    "minutes": 6,
+    "minutes": 8,
     "extras": [],
     "published": {"evaluations, TnALE against TNLS, example of order 8": "231 against 781"},
 }  # fmt: skip
 
-_MOST = 400
+_MOST = 1600
 _R_MAX = 7
+_RSE = 1e-4
 _SLACK = 1e-5
 _PUBLISHED = [
     [3, 0, 0, 3, 0, 2],
@@ -82,19 +83,20 @@ class _Trial:
     genetic: SearchResult
 
     @property
-    def target(self) -> float:
-        """Objective of a structure no larger than the planted one that fits to rounding."""
-        return self.planted + _SLACK
-
-    @property
     def found(self) -> bool:
-        """At most the planted parameters at RSE < 1e-4."""
-        best = self.ours.best
-        return best.structure.compression <= self.planted and best.loss < 1e-4
+        """Whether ours found a structure that counts."""
+        return self.evaluations_to_planted(self.ours) is not None
+
+    def evaluations_to_planted(self, result: SearchResult) -> int | None:
+        """How many it took to a structure with at most the planted parameters at RSE < 1e-4; None for never."""
+        for place, evaluation in enumerate(result.history):
+            if evaluation.structure.compression <= self.planted and evaluation.loss < _RSE:
+                return place + 1
+        return None
 
     def count(self, result: SearchResult) -> int:
-        """Evaluations to the target; the limit where it was not reached."""
-        return result.evaluations_to(self.target) or _MOST
+        """The same; the limit where it was not reached."""
+        return self.evaluations_to_planted(result) or _MOST
 
 
 def run(report: Report) -> None:
@@ -115,7 +117,7 @@ def run(report: Report) -> None:
     for name, label, share in (("sampling", "local sampling (TNLS)", 0.5), ("genetic", "genetic search (TN-GA)", 0.25)):
         baseline, ours = median(counts[name]), median(counts["ours"])
         report.row(
-            quantity=f"median evaluations to the planted objective (baseline: {label})",
+            quantity=f"median evaluations to such a structure (baseline: {label})",
             paper=f"<= {share:g} x baseline",
             baseline=baseline,
             ours=ours,
@@ -130,12 +132,12 @@ def run(report: Report) -> None:
         holds=max(worst, first) <= 1,
     )
     for name, label in (("sampling", "TNLS"), ("genetic", "TN-GA")):
-        missed = sum(getattr(trial, name).evaluations_to(trial.target) is None for trial in trials)
+        missed = sum(trial.evaluations_to_planted(getattr(trial, name)) is None for trial in trials)
         report.row(quantity=f"planted rings that {label} missed within {_MOST} evaluations, of 5", ours=missed)
     for trial in trials:
         report.note(
             f"{trial.name}: {trial.count(trial.ours)} evaluations, TNLS "
-            f"{_counted(trial.sampling, trial.target)}, TN-GA {_counted(trial.genetic, trial.target)}"
+            f"{_counted(trial, trial.sampling)}, TN-GA {_counted(trial, trial.genetic)}"
         )
     sampling, alternating = theory_counts(6, _R_MAX)
     report.note(
@@ -149,6 +151,11 @@ def run(report: Report) -> None:
     report.note(
         "rivals use the best of the settings tried on another ring (three seeds): TNLS with batches of 15, 30, "
         "60, TN-GA with 30 or 60 individuals and mutation 0.1 or 0.25"
+    )
+    report.note(
+        "second run: the first counted evaluations to an objective within 1e-5 of the planted one, which fits of RSE "
+        "1e-6 miss although they count as found, and stopped at 400, so that most rivals were cut off: medians 296 "
+        "against 400 and 400"
     )
     report.note("cores are random, ranks 1 to 4; the last ring has the published structure with new random cores")
     report.figure(_figure(trials))
@@ -199,8 +206,8 @@ def _trial(name: str, instance: Instance, seed: int) -> _Trial:
     )  # fmt: skip
 
 
-def _counted(result: SearchResult, target: float) -> str:
-    count = result.evaluations_to(target)
+def _counted(trial: _Trial, result: SearchResult) -> str:
+    count = trial.evaluations_to_planted(result)
     return f"missed ({_MOST})" if count is None else str(count)
 
 
