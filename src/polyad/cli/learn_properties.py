@@ -92,13 +92,20 @@ def compare_on_property(
     """Train several networks for the same time and print what each came to, beside the exact solver."""
     from polyad.files import atomic_path, atomic_write
     from polyad.materials.learning.comparing import comparison_facts
-    from polyad.materials.learning.comparing_properties import compare_properties, plot_properties, solver_row
+    from polyad.materials.learning.comparing_properties import (
+        compare_properties,
+        fitting_models,
+        plot_properties,
+        solver_row,
+    )
     from polyad.materials.learning.data import hold_out
-    from polyad.materials.learning.registry import PROPERTIES
 
-    names = sorted(PROPERTIES) if models == "all" else [name for name in models.split(",") if name]
-    per_model = options_by_model(options, names)
     structures = read_with_property(data, target, limit)
+    if models == "all":
+        names = fitting_models(structures, target=target, cutoff=training["cutoff"])
+    else:
+        names = [name for name in models.split(",") if name]
+    per_model = options_by_model(options, names)
     if is_number(test):
         held, rest = hold_out(structures, float(test), seed=seed)
     else:

@@ -12,6 +12,7 @@ from polyad.materials.learning.comparing import comparison_facts
 from polyad.materials.learning.comparing_properties import (
     SOLVER,
     compare_properties,
+    fitting_models,
     plot_properties,
     property_equivariance_error,
     property_errors,
@@ -73,6 +74,14 @@ def test_other_targets_have_no_directional_error() -> None:
     errors = property_errors(target, 1.5 * values, data)
     assert errors["relative"] == pytest.approx(0.5)
     assert errors["directional"] is errors["unphysical"] is None
+
+
+def test_models_that_fit_are_found() -> None:
+    fitting = fitting_models(data_set(3), target="elasticity")
+    assert {"lattice", "cgc", "cgc+", "nnconv"} <= set(fitting)
+    assert "icomformer" not in fitting
+    with pytest.raises(InputError, match="needs the column"):
+        fitting_models(data_set(3), target="dielectric")
 
 
 def test_names_must_be_known_and_different(tmp_path: Path) -> None:

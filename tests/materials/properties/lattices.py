@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from polyad.materials.lattice import LatticeBatch, StrutLattice, effective_stiffness, named_cell, random_lattice
@@ -47,6 +49,7 @@ def model_of(
     return built.double().eval()
 
 
+@lru_cache(maxsize=8)
 def data_set(nets: int = 6, copies: int = 2) -> Structures:
     """Lattices at several densities with exact stiffness; names are those of the nets."""
     lattices, names = [], []

@@ -21,7 +21,7 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.materials.lattice import effective_stiffness
 from polyad.materials.learning.data import hold_out, is_lattices
-from polyad.materials.learning.properties import evaluate_property, load_property, train_property
+from polyad.materials.learning.properties import evaluate_property, load_property, new_property, train_property
 from polyad.materials.learning.registry import PROPERTIES
 from polyad.materials.properties.losses import directional_error, turned, unphysical_share
 from polyad.materials.properties.model import PropertyModel
@@ -144,6 +144,31 @@ def compare_properties(
                 **property_errors(model.target, predicted, held),
             )
         )
+    return found
+
+
+def fitting_models(
+    data: Structures,
+    *,
+    target: str,
+    cutoff: float | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[str]:
+    """Names of the networks that can predict this target of such structures: some give scalars or see crystals only.
+
+    Raises:
+        InputError: none can; says why the first cannot.
+    """
+    some, found, reasons = data[: min(len(data), 4)], [], []
+    for name in sorted(PROPERTIES):
+        try:
+            model, _ = new_property(some, name, target=target, cutoff=cutoff, options=(options or {}).get(name))
+            evaluate_property(model.to(torch.get_default_dtype()), some[:1])
+            found.append(name)
+        except InputError as error:
+            reasons.append(error)
+    if not found:
+        raise reasons[0]
     return found
 
 
