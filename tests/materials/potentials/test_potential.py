@@ -79,6 +79,14 @@ def test_single_precision_keeps_small_differences_of_large_energies() -> None:
     assert torch.allclose(found["energy"] - free, found["interaction_energy"].double(), rtol=1e-6)
 
 
+def test_forces_and_stress_do_not_need_gradient_mode() -> None:
+    expected = springs()(crystals(), stress=True)
+    with torch.no_grad():
+        found = springs()(crystals(), stress=True)
+    assert float(expected["forces"].abs().max()) > 0
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_isolated_atoms_have_no_forces() -> None:
     atom = Structures.from_arrays(torch.zeros(1, 3, dtype=torch.float64), [6])
     found = springs()(atom)

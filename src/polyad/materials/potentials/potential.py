@@ -82,18 +82,18 @@ class Potential(nn.Module):
         differentiable = forces or stress
         positions, cell, structure = structures.positions, structures.cell, structures.structure
         sources: list[Tensor] = []
-        if stress:
-            if not bool(structures.periodic.all()):
-                raise InputError("stress: needs structures that repeat in three directions; leave it out for molecules")
-            strain = positions.new_zeros(len(structures), 3, 3).requires_grad_()
-            sources.append(strain)
-            deform = torch.eye(3, dtype=positions.dtype, device=positions.device) + 0.5 * (strain + strain.mT)
-            positions = torch.bmm(positions[:, None], deform[structure])[:, 0]
-            cell = cell @ deform
-        if forces:
-            positions = positions + positions.new_zeros(positions.shape).requires_grad_()
-            sources.insert(0, positions)
+        if stress and not bool(structures.periodic.all()):
+            raise InputError("stress: needs structures that repeat in three directions; leave it out for molecules")
         with torch.set_grad_enabled(torch.is_grad_enabled() or differentiable):
+            if stress:
+                strain = positions.new_zeros(len(structures), 3, 3).requires_grad_()
+                sources.append(strain)
+                deform = torch.eye(3, dtype=positions.dtype, device=positions.device) + 0.5 * (strain + strain.mT)
+                positions = torch.bmm(positions[:, None], deform[structure])[:, 0]
+                cell = cell @ deform
+            if forces:
+                positions = positions + positions.new_zeros(positions.shape).requires_grad_()
+                sources.insert(0, positions)
             vectors = edge_vectors(positions, structures.edge_index, structures.edge_shift, cell, structure)
             graph = PointGraph(
                 edge_index=structures.edge_index,
