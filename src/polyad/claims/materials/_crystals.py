@@ -44,6 +44,7 @@ class DistanceGraph(nn.Module):
             )
 
     def forward(self, graph: PointGraph) -> Tensor:
+        """The prediction of every crystal, (structures, 1)."""
         source, target = graph.edge_index
         basis, state = gaussian(graph.distances(), self.bins, self.cutoff), self.element(graph.kind)
         for nodes, edges, inner, outer in zip(self.nodes, self.edges, self.inner, self.outer, strict=True):
