@@ -106,9 +106,10 @@ class Potential(nn.Module):
             )
             atomic = self.network(graph).reshape(-1) * self.scale
             varying = graph.sum_nodes(atomic)
+            total = varying.sum()
         found: dict[str, Tensor] = {"interaction_energy": varying, "energy": varying + self.free_energy(structures)}
         if differentiable:
-            gradients = list(torch.autograd.grad(varying.sum(), sources, create_graph=self.training, allow_unused=True))
+            gradients = list(torch.autograd.grad(total, sources, create_graph=self.training, allow_unused=True))
             gradients = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, sources, strict=True)]
             if forces:
                 found["forces"] = -gradients.pop(0)
