@@ -80,9 +80,9 @@ def run(report: Report) -> None:
         f"{_STEPS} steps of each network; {_NEIGHBORS} neighbours and ties instead of 25, 32 channels instead of 256"
     )
     report.note(
-        "energies miss the aim and longer training does not mend it: on other seeds 300 steps gave 0.94 of CGCNN's error "
-        "(19 s against 51 s of processor time); probably because distances among neighbours nearly fix pair and angle "
-        "terms"
+        "energies miss the aim and longer training does not mend it: on other seeds 300 steps gave 0.94 of CGCNN's "
+        "error (19 s against 51 s of processor time); probably because distances among neighbours nearly fix pair and "
+        "angle terms"
     )
     report.open("JARVIS, the Materials Project and MatBench: data and GPU days that a desktop does not have")
 
