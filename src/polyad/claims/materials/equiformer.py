@@ -150,6 +150,10 @@ def _learn(report: Report) -> dict[str, float]:
         f"slabs, rate {_RATE:g} for all, tuned for none; 2 layers, 2 heads, mmax 2, forces by the force head; grids "
         "exact to degree 3 lmax (4 at lmax 1)"
     )
+    report.note(
+        "at a rate of 5e-3, tried afterwards on the same data, lmax 1 comes to 0.157, the network with gates to 0.141 "
+        "and the full one to 0.122: the ratios are 0.78 and 0.87"
+    )
     report.note("the dense product meets the harmonics first, once for all channels; times are of one thread, float32")
     return errors
 
