@@ -33,6 +33,27 @@ def slabs(tensor: Tensor, mask: Tensor, axis: int = 0) -> Iterator[tuple[slice, 
         yield slice(low, high), torch.where(known, tensor.narrow(axis, low, high - low), 0), known
 
 
+def known_counts(mask: Tensor, mode: int = 0) -> Tensor:
+    """How many entries of every slice of a mode are known; torch would count by way of an int64 copy of the mask."""
+    counts = [
+        mask.narrow(mode, low, high - low).movedim(mode, 0).flatten(1).sum(1)
+        for low, high in slab_ranges(mask.shape, mode)
+    ]
+    return torch.cat(counts)
+
+
+def check_slices(mask: Tensor, ranks: Sequence[int]) -> None:
+    """Every slice of a mode must have as many known entries as its factor has columns."""
+    for mode, rank in enumerate(ranks):
+        counts = known_counts(mask, mode)
+        fewest = int(counts.min())
+        if fewest < rank:
+            raise InputError(
+                f"mask: slice {int(counts.argmin())} of mode {mode} has {fewest} known entries, rank {rank} needs as "
+                "many; drop it or the rank"
+            )
+
+
 def check_known(tensor: Tensor, mask: Tensor) -> float:
     """Norm over the known entries; refuses a mask that does not fit, and entries that are not finite or all zero."""
     if mask.shape != tensor.shape or mask.dtype != torch.bool:
@@ -53,7 +74,7 @@ def check_known(tensor: Tensor, mask: Tensor) -> float:
 
 def filled_tucker(tensor: Tensor, mask: Tensor, ranks: Sequence[int]) -> Tucker:
     """Truncated HOSVD of the tensor whose holes are filled with the mean of what is known: something to start from."""
-    mean = sum(values.sum() for _, values, _ in slabs(tensor, mask)) / mask.sum()
+    mean = sum(values.sum() for _, values, _ in slabs(tensor, mask)) / known_counts(mask).sum()
     order = tensor.ndim
     factors = []
     for mode, rank in enumerate(ranks):

@@ -33,7 +33,7 @@ from jaxtyping import Bool, Num
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.tensors.formats._masked_slabs import check_known, filled_tucker
+from polyad.tensors.formats._masked_slabs import check_known, check_slices, filled_tucker, known_counts
 from polyad.tensors.formats.als_starts import make_starts
 from polyad.tensors.formats.als_targets import DenseTarget, MaskedTarget, Target
 from polyad.tensors.formats.base import check_dense
@@ -223,19 +223,12 @@ def _checked(tensor: Tensor, rank: int, mask: Tensor | None) -> tuple[Tensor, Te
 
 
 def _check_identifiable(mask: Tensor, rank: int) -> None:
-    unknowns, known = rank * (sum(mask.shape) - mask.ndim + 1), int(mask.sum())
+    unknowns, known = rank * (sum(mask.shape) - mask.ndim + 1), int(known_counts(mask).sum())
     if known < unknowns:
         raise InputError(
             f"mask: {known} known entries cannot fix the {unknowns} unknowns of rank {rank}; lower the rank"
         )
-    for mode in range(mask.ndim):
-        counts = mask.movedim(mode, 0).flatten(1).sum(1)
-        fewest = int(counts.min())
-        if fewest < rank:
-            where = f"slice {int(counts.argmin())} of mode {mode}"
-            raise InputError(
-                f"mask: {where} has {fewest} known entries, rank {rank} needs as many; drop it or the rank"
-            )
+    check_slices(mask, [rank] * mask.ndim)
 
 
 def _checked_factors(factors: Sequence[Tensor], shape: Sequence[int], rank: int) -> list[Tensor]:

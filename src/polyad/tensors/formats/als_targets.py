@@ -53,8 +53,8 @@ class DenseTarget:
         model = float((_others_gram(factors, -1) * (factors[-1].mT @ factors[-1].conj())).sum().real)
         square = self.square - 2 * cross + model
         if square < 1e-6 * self.square:
-            gaps = [model.sub_(self.tensor[place]) for place, model in _models(factors)]
-            square = sum(float(torch.linalg.vector_norm(gap).square()) for gap in gaps)
+            slabs_of_gap = (model.sub_(self.tensor[place]) for place, model in _models(factors))
+            square = sum(float(torch.linalg.vector_norm(gap).square()) for gap in slabs_of_gap)
         return ((square + self.missed) / (self.square + self.missed)) ** 0.5
 
     def _pass(self, factors: Sequence[Tensor], left: bool) -> Tensor:

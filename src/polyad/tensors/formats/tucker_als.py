@@ -25,7 +25,14 @@ from jaxtyping import Bool, Num
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.tensors.formats._masked_slabs import check_known, filled_tucker, slab_ranges, solve_known_rows
+from polyad.tensors.formats._masked_slabs import (
+    check_known,
+    check_slices,
+    filled_tucker,
+    known_counts,
+    slab_ranges,
+    solve_known_rows,
+)
 from polyad.tensors.formats.base import rank_caps
 from polyad.tensors.formats.tucker import Tucker, multiply_modes, unfold
 
@@ -147,14 +154,11 @@ def _checked(tensor: Tensor, ranks: int | Sequence[int], mask: Tensor) -> tuple[
     size = check_known(tensor, mask)
     caps = rank_caps(ranks, [min(size, tensor.numel() // size) for size in tensor.shape])
     unknowns = prod(caps) + sum(rank * (size - rank) for rank, size in zip(caps, tensor.shape, strict=True))
-    known = int(mask.sum())
+    known = int(known_counts(mask).sum())
     if known < unknowns:
         raise InputError(f"mask: {known} known entries cannot fix the {unknowns} unknowns of ranks {caps}; lower them")
     for mode, rank in enumerate(caps):
         if rank > prod(caps) // rank:
             raise InputError(f"ranks: {rank} of mode {mode} exceeds the product of the others of {caps}; lower it")
-        counts = mask.movedim(mode, 0).flatten(1).sum(1)
-        if int(counts.min()) < rank:
-            where = f"slice {int(counts.argmin())} of mode {mode}"
-            raise InputError(f"mask: {where} has {int(counts.min())} known entries, rank {rank} needs as many; drop it")
+    check_slices(mask, caps)
     return caps, size
