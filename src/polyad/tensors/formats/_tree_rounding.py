@@ -22,7 +22,7 @@ def truncate_tree(
     """New arrays by node and the error bound; caps by node but the root."""
     nodes, arrays, start = layout(network.tree), network.by_node(), len(network.batch_shape)
     with torch.no_grad():
-        inside = _inside(nodes, [array.detach() for array in arrays], start)
+        inside = triangles(nodes, [array.detach() for array in arrays], start)
         outside = _outside(nodes, [array.detach() for array in arrays], inside)
         size = torch.linalg.vector_norm(inside[-1], dim=(-2, -1)).square()
     wants = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
@@ -43,6 +43,15 @@ def truncate_tree(
         carry[place] = basis.mH @ tall
         result[place] = basis.reshape(*array.shape[:-1], basis.shape[-1])
     return result, lost.sqrt()
+
+
+def triangles(nodes: Sequence[Node], arrays: Sequence[Tensor], start: int) -> list[Tensor]:
+    """R (q, r) of every subtree: its tall matrix is orthonormal columns times R."""
+    roots: list[Tensor] = []
+    for node, array in zip(nodes, arrays, strict=True):
+        moved = array if node.mode is not None else _multiply(array, roots, node)
+        roots.append(triangular_root(moved.flatten(start, -2)))
+    return roots
 
 
 def squeeze_tree(
@@ -93,15 +102,6 @@ def squeeze_tree(
 
 def _multiply(core: Tensor, matrices: Sequence[Tensor], node: Node) -> Tensor:
     return multiply_modes(core, {k: matrices[c] for k, c in enumerate(node.children)}, len(node.children) + 1)
-
-
-def _inside(nodes: Sequence[Node], arrays: Sequence[Tensor], start: int) -> list[Tensor]:
-    """R (q, r) of every subtree: its tall matrix is orthonormal columns times R."""
-    roots: list[Tensor] = []
-    for node, array in zip(nodes, arrays, strict=True):
-        moved = array if node.mode is not None else _multiply(array, roots, node)
-        roots.append(triangular_root(moved.flatten(start, -2)))
-    return roots
 
 
 def _outside(nodes: Sequence[Node], arrays: Sequence[Tensor], inside: Sequence[Tensor]) -> list[Tensor]:

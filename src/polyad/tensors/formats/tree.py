@@ -180,10 +180,12 @@ class TreeTensorNetwork(TensorFormat):
         return grams[-1][..., 0, 0]
 
     def norm(self) -> Num[Tensor, "..."]:
-        """Norm of the root once all other nodes are isometries."""
+        """Norm of the root once all other nodes are isometries, of which only the triangles are kept."""
+        from polyad.tensors.formats._tree_rounding import triangles
+
         fixed = self._from_nodes([array.detach() for array in self._by_node()])
-        root = fixed.orthogonalise().cores[-1]
-        return differentiable_norm(torch.linalg.vector_norm(root.flatten(len(self.batch_shape)), dim=-1), self, fixed)
+        root = triangles(layout(self.tree), fixed.by_node(), len(self.batch_shape))[-1]
+        return differentiable_norm(torch.linalg.vector_norm(root, dim=(-2, -1)), self, fixed)
 
     def add(self, other: TreeTensorNetwork) -> TreeTensorNetwork:
         """The sum on the same tree; ranks add."""
