@@ -11,8 +11,9 @@ When not to use it: for many modes; the core has prod r_k numbers. Take a tensor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import final
 
@@ -36,6 +37,11 @@ from polyad.tensors.formats.base import (
 )
 from polyad.tensors.formats.cp import normal, trailing
 from polyad.tensors.formats.subspace import dominant_basis, triangular_root
+
+SMALL_SLAB = 8192
+"""Cores are not divided into slabs of fewer numbers,"""
+MOST_SLABS = 6
+"""nor into more slabs than that."""
 
 
 @final
@@ -136,15 +142,18 @@ class Tucker(TensorFormat):
         crossed = {
             k: mine.mH @ others for k, (mine, others) in enumerate(zip(self.factors, other.factors, strict=True))
         }
-        moved = multiply_modes(other.core, crossed, self.order)
-        return (self.core.conj() * moved).flatten(len(self.batch_shape)).sum(-1)
+        batch, found = len(self.batch_shape), []
+        for place, moved in multiplied_slabs(other.core, crossed, self.order):
+            mine = self.core.narrow(batch, place.start, place.stop - place.start)
+            found.append(torch.linalg.vecdot(mine.flatten(batch), moved.flatten(batch)))
+            del moved
+        return found[0] if len(found) == 1 else torch.stack(found).sum(0)
 
     def norm(self) -> Num[Tensor, "..."]:
         """Norm of the core once the factors are orthonormal."""
         fixed = type(self)(self.core.detach(), tuple(factor.detach() for factor in self.factors))
-        core = multiply_modes(fixed.core, {m: triangular_root(f) for m, f in enumerate(fixed.factors)}, self.order)
-        size = torch.linalg.vector_norm(core.flatten(len(self.batch_shape)), dim=-1)
-        return differentiable_norm(size, self, fixed)
+        roots = {mode: triangular_root(factor) for mode, factor in enumerate(fixed.factors)}
+        return differentiable_norm(_core_norm(fixed.core, roots, self.order), self, fixed)
 
     def add(self, other: Tucker) -> Tucker:
         """The sum, of ranks r_k + s_k; its core is block diagonal."""
@@ -194,18 +203,14 @@ class Tucker(TensorFormat):
         caps = rank_caps(ranks, self.ranks)
         roots = [triangular_root(factor) for factor in self.factors]
         with torch.no_grad():
-            weighted = multiply_modes(self.core.detach(), dict(enumerate(roots)), self.order)
-            batch = len(self.batch_shape)
-            left = lost = torch.linalg.vector_norm(weighted.flatten(batch), dim=-1).square() * 0
-            if tolerance is not None:
-                left = (tolerance * torch.linalg.vector_norm(weighted.flatten(batch), dim=-1)).square()
+            square = _core_norm(self.core.detach(), dict(enumerate(roots)), self.order).square()
+            left, lost = square * (tolerance or 0.0) ** 2, torch.zeros_like(square)
         core, factors = self.core, list(self.factors)
         for mode in range(self.order):
             budget = None if tolerance is None else (left - lost).clamp_min(0) / (self.order - mode)
             others = {k: roots[k] for k in range(mode + 1, self.order)}
             with torch.no_grad():
-                outside = unfold(multiply_modes(core.detach(), others, self.order), mode, self.order)
-                root = triangular_root(outside.mH).mH
+                root = _unfolding_root(core.detach(), others, mode, self.order)
             gram = None
             if torch.is_grad_enabled() and any(array.requires_grad for array in self.arrays):
                 metric = {k: self.factors[k].mH @ self.factors[k] for k in range(mode + 1, self.order)}
@@ -232,6 +237,32 @@ def multiply_modes(tensor: Tensor, matrices: dict[int, Tensor], order: int) -> T
     return tensor
 
 
+def multiplied_slabs(
+    core: Tensor, matrices: dict[int, Tensor], order: int, axis: int = 0
+) -> Iterator[tuple[slice, Tensor]]:
+    """`multiply_modes` a few slices of a mode at a time, so that no copy of the core is made: which, and their entries.
+
+    Few slabs, and one where the core is small.
+    """
+    batch = core.ndim - order
+    size = matrices[axis].shape[-2] if axis in matrices else core.shape[batch + axis]
+    count = max(1, min(MOST_SLABS, core.numel() // SMALL_SLAB, size))
+    multiply = _multiply_all if len(matrices) == order else multiply_modes
+    if count == 1:
+        yield slice(0, size), multiply(core, matrices, order)
+        return
+    rest = {mode: matrix for mode, matrix in matrices.items() if mode != axis}
+    for low, high in pairwise(size * part // count for part in range(count + 1)):
+        if len(matrices) == order:
+            yield slice(low, high), multiply(core, {**rest, axis: matrices[axis][..., low:high, :]}, order)
+            continue
+        if axis in matrices:
+            slab = multiply_modes(core, {axis: matrices[axis][..., low:high, :]}, order)
+        else:
+            slab = core.narrow(batch + axis, low, high - low)
+        yield slice(low, high), multiply_modes(slab, rest, order)
+
+
 def unfold(tensor: Tensor, mode: int, order: int) -> Tensor:
     """Matrix (*batch, n_mode, all other modes in order)."""
     batch = tensor.ndim - order
@@ -250,6 +281,37 @@ def direct_sum(one: Tensor, two: Tensor, dims: Sequence[int]) -> Tensor:
     total[tuple(first)] = one
     total[tuple(second)] = total[tuple(second)] + two
     return total
+
+
+def _multiply_all(core: Tensor, matrices: dict[int, Tensor], order: int) -> Tensor:
+    """`multiply_modes` for all modes: each in turn leaves the front and joins the end, one matrix product each."""
+    batch = core.ndim - order
+    for mode in range(order):
+        shape, matrix = core.shape[batch + 1 :], matrices[mode]
+        flat = core.reshape(*core.shape[: batch + 1], -1).mT @ matrix.mT
+        core = flat.reshape(*flat.shape[:batch], *shape, matrix.shape[-2])
+    return core
+
+
+def _core_norm(core: Tensor, matrices: dict[int, Tensor], order: int) -> Tensor:
+    """|core x_1 M_1 .. x_d M_d|, one number a batch entry."""
+    norms = []
+    for _, slab in multiplied_slabs(core, matrices, order):
+        norms.append(torch.linalg.vector_norm(slab.flatten(core.ndim - order), dim=-1))
+        del slab
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def _unfolding_root(core: Tensor, matrices: dict[int, Tensor], mode: int, order: int) -> Tensor:
+    """W with W W^H = M M^H for the unfolding M of core x_k M_k along a mode that no matrix multiplies."""
+    if order == 1:
+        return triangular_root(unfold(core, mode, order).mH).mH
+    root: Tensor | None = None
+    for _, slab in multiplied_slabs(core, matrices, order, axis=mode + 1 if mode + 1 < order else 0):
+        rows = unfold(slab, mode, order).mH
+        root = triangular_root(rows if root is None else torch.cat([root, rows], dim=-2))
+    assert root is not None  # there is at least one slab
+    return root.mH
 
 
 def kronecker(one: Tensor, two: Tensor, order: int) -> Tensor:
