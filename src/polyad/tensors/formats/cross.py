@@ -16,6 +16,8 @@ Sources: I. V. Oseledets and E. E. Tyrtyshnikov, Linear Algebra Appl. 432 (2010)
 Appl. 458 (2014) 217; S. Dolgov and D. Savostyanov, Comput. Phys. Commun. 246 (2020) 106869; Y. Nunez Fernandez et al.,
 Phys. Rev. X 12 (2022) 041018.
 
+Memory: the blocks hold as many numbers as the train; both are there when it is written, beside their index tuples.
+
 When not to use it: for functions that vanish but for a few narrow peaks which random points miss; start from points
 known to matter (`pivots`).
 """

@@ -120,9 +120,9 @@ class TensorTrain(TensorFormat):
     def entries(self, indices: Int[Tensor, "count order"]) -> Num[Tensor, "... count"]:
         """The entries at these index tuples, by one matrix-vector product a core and sample."""
         indices = check_indices(indices, self.shape)
-        # as many samples at once as keep their slices within the size of the train itself
+        # as many samples at once as keep their slices within half of the train itself
         largest = max(core.shape[-3] * core.shape[-1] for core in self.cores) * prod(self.batch_shape)
-        most = max(16, self.storage.numbers // largest)
+        most = max(16, self.storage.numbers // (2 * largest))
         return torch.cat([self._entries(part) for part in indices.split(most)] or [self._entries(indices)], dim=-1)
 
     def _entries(self, indices: Tensor) -> Tensor:
