@@ -12,8 +12,8 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.tensors.formats._bond_truncation import shrink_bond
 from polyad.tensors.formats._network_fit import fit_network, leading_part
-from polyad.tensors.formats._network_triangle import network_triangle
-from polyad.tensors.formats.base import Truncation, check_tolerance, rank_caps
+from polyad.tensors.formats._network_triangle import joint_triangle, network_triangle
+from polyad.tensors.formats.base import SEARCHED, Truncation, check_tolerance, rank_caps, refuse_gradient
 from polyad.tensors.formats.contraction import Label, contract_network
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def truncate_network(
 ) -> Truncation[TensorNetwork]:
     """The smallest ranks within the tolerance that are found, or the best fit of given ranks."""
     check_tolerance(tolerance, ranks, network.dtype)
-    refuse_gradient(network.arrays)
+    refuse_gradient(network.arrays, SEARCHED)
     caps = dict(zip(network.bonds, rank_caps(ranks, network.ranks), strict=True))
     with torch.no_grad():
         size = network.norm()
@@ -44,14 +44,18 @@ def truncate_network(
 
 def distance(one: TensorNetwork, two: TensorNetwork) -> Num[Tensor, ""]:
     """|one - two| for two networks on one graph, and the rounding of its terms, which may be larger than their sum."""
-    positive = [type(x)(tuple(t.abs() for t in x.tensors), x.indices, x.modes).norm() for x in (one, two)]
-    return (one - two).norm() + 16 * torch.finfo(one.dtype).eps * (positive[0] + positive[1])
+    triangle = joint_triangle((one.tensors, two.tensors), one.indices, one.modes)
+    gap = (one - two).norm() if triangle is None else torch.linalg.vector_norm(triangle[:, 0] - triangle[:, 1])
+    return gap + 16 * torch.finfo(one.dtype).eps * (_norm_of_terms(one) + _norm_of_terms(two))
 
 
-def refuse_gradient(arrays: Sequence[Tensor]) -> None:
-    """A search has no derivative: say so rather than return a wrong one."""
-    if torch.is_grad_enabled() and any(array.requires_grad for array in arrays):
-        raise InputError("truncate: this format is truncated by a search, which has no gradient; use torch.no_grad()")
+def _norm_of_terms(network: TensorNetwork) -> Num[Tensor, ""]:
+    """Norm of the network of absolute values."""
+    lengths = torch.stack([torch.linalg.vector_norm(tensor) for tensor in network.tensors])
+    lengths = torch.where(lengths > 0, lengths, 1)
+    unit = tuple(t.abs().div_(length) for t, length in zip(network.tensors, lengths, strict=True))
+    positive = type(network)(unit, network.indices, network.modes)
+    return positive.inner(positive).sqrt() * lengths.prod()
 
 
 def _to_ranks(original: TensorNetwork, caps: Mapping[Label, int]) -> tuple[TensorNetwork, Num[Tensor, ""]]:

@@ -27,6 +27,8 @@ from polyad.errors import InputError
 
 F = TypeVar("F", bound="TensorFormat")
 
+SEARCHED = "truncate: this format is truncated by a search"
+
 
 class Storage(NamedTuple):
     """How many numbers a format holds, and how many bytes these take."""
@@ -287,6 +289,12 @@ def check_tolerance(tolerance: float | None, ranks: int | Sequence[int] | None, 
             f"tolerance: {tolerance:g} was given, allowed is {smallest:.2g} <= tolerance < 1 in {dtype} "
             f"(for no visible loss take {100 * smallest:.0e})"
         )
+
+
+def refuse_gradient(arrays: Sequence[Tensor], what: str) -> None:
+    """A search has no derivative: say so rather than return a wrong one."""
+    if torch.is_grad_enabled() and any(array.requires_grad for array in arrays):
+        raise InputError(f"{what}, which has no gradient; use torch.no_grad(), or detach what you give")
 
 
 def rank_caps(ranks: int | Sequence[int] | None, largest: Sequence[int]) -> list[int]:

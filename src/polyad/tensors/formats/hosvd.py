@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Num
 from torch import Tensor
 
-from polyad.tensors.formats.base import Truncation, check_dense, check_tolerance, rank_caps
+from polyad.tensors.formats.base import Truncation, check_dense, check_tolerance, rank_caps, refuse_gradient
 from polyad.tensors.formats.randomised import Basis, basis_finder
 from polyad.tensors.formats.tree import TreeTensorNetwork
 from polyad.tensors.formats.tree_layout import Tree, check_tree, largest_ranks
@@ -72,7 +72,7 @@ def st_hosvd(
 def hooi(
     tensor: Num[Tensor, "..."], ranks: int | Sequence[int], *, sweeps: int = 20, tolerance: float = 1e-8
 ) -> Truncation[Tucker]:
-    """Higher-order orthogonal iteration from ST-HOSVD: alternating best factors of the given ranks.
+    """Higher-order orthogonal iteration from ST-HOSVD: alternating best factors of the given ranks; without a gradient.
 
     Args:
         tensor: dense, finite, not zero.
@@ -80,6 +80,7 @@ def hooi(
         sweeps: largest number of sweeps.
         tolerance: stop when a sweep raises the core's norm by less than this, relative to the tensor's.
     """
+    refuse_gradient([tensor], "hooi: its factors are found by a search")
     start = st_hosvd(tensor, ranks=ranks).value
     factors, order = list(start.factors), tensor.ndim
     size = torch.linalg.vector_norm(tensor)
@@ -94,7 +95,7 @@ def hooi(
         before, held = held, torch.linalg.vector_norm(core)
         if bool(held - before <= tolerance * size):
             break
-    error = torch.linalg.vector_norm(tensor - Tucker(core, tuple(factors)).to_dense())
+    error = torch.linalg.vector_norm(Tucker(core, tuple(factors)).to_dense().sub_(tensor))
     return Truncation(Tucker(core, tuple(factors)), error)
 
 
@@ -120,11 +121,14 @@ def tree_svd(
         rest = rest.movedim([open_nodes.index(p) for p in gathered], list(range(len(gathered))))
         open_nodes = [place, *(p for p in open_nodes if p not in gathered)]
         sizes = rest.shape[: len(gathered)]
-        tall = rest.flatten(0, len(gathered) - 1)
+        tall = rest.flatten(0, len(gathered) - 1).flatten(1)
+        inner = rest.shape[len(gathered) :]
+        del rest  # where the modes had to be moved, tall is a copy
         budget = None if tolerance is None else (allowed - lost).clamp_min(0) / (len(nodes) - 1 - place)
-        basis, discarded = find(tall.flatten(1), budget=budget, cap=min(caps[place], tall.shape[0]))
+        basis, discarded = find(tall, budget=budget, cap=min(caps[place], tall.shape[0]))
         lost = lost + discarded
-        rest = torch.tensordot(basis.mH, tall, dims=1)
+        rest = (basis.mH @ tall).reshape(basis.shape[1], *inner)
+        del tall
         if node.mode is not None:
             factors[node.mode] = basis
         else:
