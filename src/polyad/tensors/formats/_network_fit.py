@@ -8,12 +8,14 @@ sides. Fits all bonds at once, which truncation bond by bond cannot: of two equa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Num
 from torch import Tensor
 
+from polyad.errors import InputError
 from polyad.tensors.formats.contraction import Label, contract_network
 
 if TYPE_CHECKING:
@@ -41,6 +43,78 @@ def fit_network(wanted: TensorNetwork, start: TensorNetwork, *, sweeps: int = 30
         if not error < before * (1 - gain):
             break
     return type(start)(tuple(tensors), start.indices, start.modes)
+
+
+def fit_dense(
+    wanted: TensorNetwork,
+    indices: Sequence[Sequence[Label]],
+    ranks: Mapping[Label, int],
+    *,
+    starts: int,
+    sweeps: int,
+    seed: int,
+) -> tuple[TensorNetwork, float]:
+    """The best fit on a graph of a network that is one dense tensor, from random starts, and its relative error."""
+    (tensor,) = wanted.tensors
+    sizes = {**ranks, **dict(zip(wanted.modes, tensor.shape, strict=True))}
+    generator = torch.Generator(device=tensor.device).manual_seed(seed)
+    best, least = wanted, float("inf")
+    for _ in range(starts):
+        start = type(wanted).random(indices, sizes, output=wanted.modes, generator=generator, dtype=tensor.dtype)
+        found = fit_network(wanted, start, sweeps=sweeps, gain=1e-4)
+        gap = torch.linalg.vector_norm(found.to_dense().sub_(tensor))
+        error = float(gap / torch.linalg.vector_norm(tensor))
+        if error < least:
+            best, least = found, error
+        if error <= torch.finfo(tensor.dtype).eps ** 0.5:
+            break
+    return best, least
+
+
+def fit_within(
+    wanted: TensorNetwork,
+    indices: Sequence[Sequence[Label]],
+    tolerance: float,
+    caps: Mapping[Label, int],
+    *,
+    starts: int,
+    sweeps: int,
+    seed: int,
+) -> TensorNetwork:
+    """Fits of growing ranks until one keeps the tolerance with room to spare, or at all; then truncation of the rest.
+
+    A bond grows no further than its largest cap, and all no further than where the network stores as many numbers as
+    the tensor.
+    """
+    (tensor,) = wanted.tensors
+    smallest = 4 * torch.finfo(tensor.dtype).eps ** 0.5
+    if tolerance < smallest:
+        raise InputError(
+            f"tolerance: {tolerance:g} was given, but least squares on a graph show nothing below {smallest:.1e}; take "
+            "that, or a tensor train or tree"
+        )
+    rank, tried, least = 1, None, float("inf")
+    while True:
+        ranks = {label: min(rank, cap) for label, cap in caps.items()}
+        if tried is not None and (ranks == tried or _numbers(wanted, indices, ranks) > tensor.numel()):
+            limit = "ranks allows no larger ones" if ranks == tried else "larger ones store more than the tensor"
+            raise InputError(
+                f"tolerance: fits on this graph up to rank {max(tried.values(), default=1)} reach {least:.2g}, not "
+                f"{tolerance:g}, and {limit}; allow more of either, or take another graph"
+            )
+        found, error = fit_dense(wanted, indices, ranks, starts=starts, sweeps=sweeps, seed=seed)
+        tried, least = ranks, min(least, error)
+        if error <= tolerance:
+            break
+        rank += 1 + rank // 3
+    # what the fit lost and what truncation loses add up at most
+    rest = (tolerance - error) / (1 + error)
+    return found.truncate(tolerance=rest).value if rest >= smallest else found
+
+
+def _numbers(wanted: TensorNetwork, indices: Sequence[Sequence[Label]], ranks: Mapping[Label, int]) -> int:
+    sizes = {**ranks, **dict(zip(wanted.modes, wanted.shape, strict=True))}
+    return sum(prod(sizes[label] for label in labels) for labels in indices)
 
 
 def _solve(

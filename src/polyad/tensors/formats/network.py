@@ -40,6 +40,8 @@ from polyad.tensors.formats.base import (
     check_memory,
     check_same,
     check_squeezed,
+    check_tolerance,
+    refuse_gradient,
 )
 from polyad.tensors.formats.contraction import Label, check_labels, contract_network
 from polyad.tensors.formats.cp import normal
@@ -105,7 +107,8 @@ class TensorNetwork(TensorFormat):
         tensor: Num[Tensor, "..."],
         *,
         indices: Sequence[Sequence[Label]],
-        ranks: int | Mapping[Label, int],
+        tolerance: float | None = None,
+        ranks: int | Mapping[Label, int] | None = None,
         output: Sequence[Label] | None = None,
         starts: int = 3,
         sweeps: int = 100,
@@ -113,40 +116,38 @@ class TensorNetwork(TensorFormat):
     ) -> TensorNetwork:
         """The best of several alternating least squares fits on a graph; without a gradient.
 
+        With a tolerance, fits of growing ranks until one keeps it; then bonds are truncated one by one as far as the
+        rest allows. Both errors are measured; ranks need not be the smallest there are.
+
         Args:
             tensor: dense, finite, not zero.
             indices: the graph, one label a dimension of each tensor.
-            ranks: size of every bond, one for all or one each.
+            tolerance: allowed relative error, not below the square root of rounding: least squares show no less.
+            ranks: size of every bond, one for all or one each; with a tolerance the largest sizes.
             output: labels of the tensor's modes, in order; by default those that stand once, as they come.
-            starts: random starts.
+            starts: random starts of each fit.
             sweeps: largest number of sweeps over the tensors of each start.
             seed: of the starts.
         """
-        from polyad.tensors.formats._network_fit import fit_network
+        from polyad.tensors.formats._network_fit import fit_dense, fit_within
 
         check_dense(tensor)
+        refuse_gradient([tensor], "from_dense: tensors are found by alternating least squares")
+        check_tolerance(tolerance, 1 if ranks is not None else None, tensor.dtype)
         every = [label for labels in indices for label in labels]
         modes = tuple(label for label in every if every.count(label) == 1) if output is None else tuple(output)
         if len(modes) != tensor.ndim:
             raise InputError(f"output: {len(modes)} labels for a tensor of {tensor.ndim} modes; name each mode once")
+        if starts < 1:
+            raise InputError(f"starts: {starts} was given; give at least 1")
         bonds = dict.fromkeys(label for label in every if label not in modes)
-        rank = dict.fromkeys(bonds, ranks) if isinstance(ranks, int) else dict(ranks)
-        sizes = {**rank, **dict(zip(modes, tensor.shape, strict=True))}
-        generator = torch.Generator(device=tensor.device).manual_seed(seed)
+        given = tensor.numel() if ranks is None else ranks
+        caps = dict.fromkeys(bonds, given) if isinstance(given, int) else dict(given)
         with torch.no_grad():
             wanted = cls((tensor.detach(),), (modes,), modes)
-            best, least = None, torch.inf
-            for _ in range(starts):
-                start = cls.random(indices, sizes, output=modes, generator=generator, dtype=tensor.dtype)
-                found = fit_network(wanted, start, sweeps=sweeps, gain=1e-4)
-                error = float(torch.linalg.vector_norm(found.to_dense() - tensor) / torch.linalg.vector_norm(tensor))
-                if error < least:
-                    best, least = found, error
-                if error <= torch.finfo(tensor.dtype).eps ** 0.5:
-                    break
-        if best is None:
-            raise InputError(f"starts: {starts} was given; give at least 1")
-        return best
+            if tolerance is None:
+                return fit_dense(wanted, indices, caps, starts=starts, sweeps=sweeps, seed=seed)[0]
+            return fit_within(wanted, indices, tolerance, caps, starts=starts, sweeps=sweeps, seed=seed)
 
     @property
     def modes(self) -> tuple[Label, ...]:
