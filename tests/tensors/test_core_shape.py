@@ -186,6 +186,14 @@ def test_loss_lies_between_the_bounds(ranks):
     assert 1 / 3 <= ratio <= 1.0
 
 
+def test_hooi_refuses_a_gradient():
+    tensor = gaussian(5, 4, 3).requires_grad_()
+    with pytest.raises(InputError, match=r"hooi: .* no gradient"):
+        cs.hooi(tensor, (2, 2, 2))
+    with torch.no_grad():
+        assert cs.hooi(tensor, (2, 2, 2)).core.shape == (2, 2, 2)
+
+
 def test_hooi_has_orthonormal_factors_and_falls():
     tensor = gaussian(6, 7, 5, dtype=torch.complex128)
     found = cs.hooi(tensor, (3, 2, 4), sweeps=15, tolerance=0.0)

@@ -18,6 +18,7 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.tensors.core_shape.packing import TuckerPacking
 from polyad.tensors.core_shape.spectra import check_tensor, leading_basis, matricize
+from polyad.tensors.formats.base import refuse_gradient
 
 
 @final
@@ -55,7 +56,7 @@ def hooi(
     tolerance: float = 1e-5,
     factors: Sequence[Inexact[Tensor, "_ _"]] | None = None,
 ) -> TuckerApproximation:
-    """The best Tucker approximation of these ranks that alternating finds.
+    """The best Tucker approximation of these ranks that alternating finds; without a gradient.
 
     Args:
         tensor: X.
@@ -65,9 +66,10 @@ def hooi(
         factors: orthonormal start; the truncated higher-order SVD if not given.
 
     Raises:
-        InputError: ranks out of range.
+        InputError: ranks out of range, or a tensor that asks for a gradient.
     """
     check_tensor(tensor)
+    refuse_gradient([tensor, *(factors or ())], "hooi: its factors are found by a search")
     if len(ranks) != tensor.ndim or any(not 1 <= r <= n for r, n in zip(ranks, tensor.shape, strict=False)):
         raise InputError(f"ranks: {tuple(ranks)}; need one rank a mode, from 1 to the shape {tuple(tensor.shape)}")
     if factors is None:
