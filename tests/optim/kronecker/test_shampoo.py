@@ -165,7 +165,7 @@ def test_four_bits_step_nearly_as_32_do_and_nearer_than_rounded_matrices(codeboo
 
     def moved(bits: int, basis: str) -> Tensor:
         parameter = nn.Parameter(torch.zeros(96, 96))
-        options = {"statistics_every": 1, "roots_every": 12, "momentum": 0.0, "lr": 1.0}
+        options: dict[str, Any] = {"statistics_every": 1, "roots_every": 12, "momentum": 0.0, "lr": 1.0}
         optimizer = Shampoo([parameter], bits=bits, basis=basis, codebook=codebook, **options)
         drive(optimizer, parameter, steps[:-1])
         before = parameter.detach().clone()
