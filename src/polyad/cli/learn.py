@@ -46,7 +46,8 @@ def train(
         int | None, typer.Option("--batch", metavar="N", help="Structures a step; default 10, for properties 32.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", metavar="X", help="Default 2e-3, for properties 1e-3.")
+        float | None,
+        typer.Option("--learning-rate", metavar="X", help="Default: the network's own, for properties 1e-3."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option("--patience", metavar="N", help="Stop after N validations without a gain.")
@@ -97,7 +98,7 @@ def train(
         keys=_keys(target, energy, forces),
         cutoff=5.0 if cutoff is None else cutoff,
         batch_size=batch or 10,
-        learning_rate=2e-3 if learning_rate is None else learning_rate,
+        **({} if learning_rate is None else {"learning_rate": learning_rate}),
         **shared,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyad.errors import FileFormatError, InputError
 from polyad.materials.learning.data import hold_out, mean_neighbors, refuse_empty, refuse_non_finite
-from polyad.materials.learning.registry import build_network, takes
+from polyad.materials.learning.registry import POTENTIALS, build_network, takes
 from polyad.materials.potentials import (
     Potential,
     PotentialLoss,
@@ -105,7 +105,7 @@ def train_potential(
         energy=energy_weight / unit if "energy" in data.targets else 0.0,
         forces=force_weight / unit if "forces" in data.node_targets else 0.0,
     )
-    settings = {"batch_size": 10, "learning_rate": 2e-3, "ema": 0.99, "clip_norm": 10.0, **training}
+    settings = {"batch_size": 10, "learning_rate": POTENTIALS[model].rate, "ema": 0.99, "clip_norm": 10.0, **training}
     result = fit(
         potential,
         loss,

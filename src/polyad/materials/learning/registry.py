@@ -27,6 +27,7 @@ class Architecture:
         place: "module:class", imported when it is built.
         summary: one line for lists.
         options: those that differ from the class's defaults for a training on a desktop.
+        rate: learning rate where none is asked for; of those that were tried in the claims, the best.
         positivity: of property networks: how tensors that must be positive become so; "none" leaves them as they are.
         augment: of property networks: train on structures turned and mirrored at random.
     """
@@ -35,6 +36,7 @@ class Architecture:
     place: str
     summary: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 2e-3
     positivity: str = "square"
     augment: bool = False
 
@@ -52,18 +54,21 @@ POTENTIALS: dict[str, Architecture] = {
             "schnet",
             "polyad.materials.potentials.invariant:InvariantNetwork",
             "scalars and distances only, the baseline",
+            rate=1e-2,
         ),
         Architecture(
             "tensornet",
             "polyad.materials.potentials.tensornet:TensorNet",
             "3 x 3 matrices on atoms, coupled by matrix products",
             {"channels": 64},
+            rate=1e-2,
         ),
         Architecture(
             "mace",
             "polyad.materials.potentials.mace:MACE",
             "messages of body order four from symmetric contractions",
             {"channels": 32, "lmax": 2},
+            rate=3e-2,
         ),
         Architecture(
             "escn",
@@ -81,6 +86,7 @@ POTENTIALS: dict[str, Architecture] = {
             "faenet",
             "polyad.materials.potentials.faenet:FrameAveragedFAENet",
             "messages along raw vectors in a frame, drawn at random in training, averaged afterwards",
+            rate=1e-2,
         ),
         Architecture(
             "gaussian-moments",
