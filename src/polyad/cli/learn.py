@@ -77,6 +77,8 @@ def train(
         "tensorboard": tensorboard,
         "seed": seed,
     }
+    if learning_rate is not None:
+        shared["learning_rate"] = learning_rate
     if target is not None and is_property(target):
         from polyad.cli.learn_properties import train_on_property
 
@@ -86,7 +88,6 @@ def train(
             target=target,
             cutoff=cutoff,
             batch_size=batch or 32,
-            learning_rate=1e-3 if learning_rate is None else learning_rate,
             **shared,
         )
         return
@@ -98,7 +99,6 @@ def train(
         keys=_keys(target, energy, forces),
         cutoff=5.0 if cutoff is None else cutoff,
         batch_size=batch or 10,
-        **({} if learning_rate is None else {"learning_rate": learning_rate}),
         **shared,
     )
 
