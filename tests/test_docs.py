@@ -18,7 +18,7 @@ PAGES = [
 ]
 
 
-OPTIONAL = ("skimage", "tifffile")
+OPTIONAL = ("ase", "skimage", "tifffile")
 """Packages that a page asks its reader to install."""
 
 
