@@ -2,5 +2,6 @@
 
 from polyad.optim.second_order.accelerated import AcceleratedInexactNewton
 from polyad.optim.second_order.cubic import CubicStep, minimize_cubic
+from polyad.optim.second_order.gradient_normalized import GradientNormalizedNewton
 
-__all__ = ["AcceleratedInexactNewton", "CubicStep", "minimize_cubic"]
+__all__ = ["AcceleratedInexactNewton", "CubicStep", "GradientNormalizedNewton", "minimize_cubic"]
