@@ -69,7 +69,7 @@ class GradientOptimizer(torch.optim.Optimizer, ABC):
         checks.restore_exactly(self, state_dict)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; returns the closure's loss.
 
         Args:
