@@ -147,11 +147,10 @@ class Ponita(nn.Module):
 class PointPonita(nn.Module):
     """The point-cloud form: every node is one position with one orientation, and kernels see the whole invariants.
 
-    Exactly equivariant; with `complete` under rotations only, since a5 tells mirror images apart.
+    Exactly equivariant; with `complete` under rotations only, since a5 tells mirror images apart. The other arguments
+    are those of `Ponita`.
 
     Args:
-        scalars, vectors, edge_scalars, out_scalars, out_vectors, channels, layers, cutoff, length, basis, degree,
-        widening, layer_scale, every_layer, seed: as of `Ponita`.
         complete: kernels of all five invariants, or of the paper's three.
     """
 
