@@ -29,7 +29,7 @@ def mace() -> list[dict[str, object]]:
         return [{"not run": "set POLYAD_MACE_TORCH to the Python of an environment with mace-torch, and POLYAD_DATA"}]
     rows: list[dict[str, object]] = []
     for threads in (1, 2):
-        for channels, lmax in ((64, 3), (128, 3), (64, 2)):
+        for channels, lmax in ((64, 3), (64, 2)):
             found: dict[str, list[dict[str, float]]] = {"ours": [], "mace-torch": []}
             for _ in range(TURNS):
                 for name, python, script in (
