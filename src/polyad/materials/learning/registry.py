@@ -75,12 +75,14 @@ POTENTIALS: dict[str, Architecture] = {
             "polyad.materials.potentials.escn:ESCN",
             "convolutions of high degree in the frame of every edge, activations on the sphere",
             {"channels": 16, "lmax": 3, "mmax": 2, "reflections": True},
+            rate=5e-3,
         ),
         Architecture(
             "equiformer",
             "polyad.materials.potentials.equiformer:EquiformerV2",
             "a transformer of high degree: attention with eSCN convolutions",
             {"channels": 16, "lmax": 3, "mmax": 2, "layers": 2, "heads": 2, "reflections": True},
+            rate=5e-3,
         ),
         Architecture(
             "faenet",
