@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from statistics import median
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from polyad.claims.timing import median_seconds
 from polyad.graphs.points import PointGraph
 from polyad.materials.properties.comformer import crystal_graph
 from polyad.materials.structures import Structures
@@ -131,11 +132,8 @@ def train(
 
 def step_seconds(networks: Mapping[str, nn.Module], task: Task, *, turns: int = 7, steps: int = 4) -> dict[str, float]:
     """Processor time of a training step of each, in turns, so that another load meets all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
-    for turn in range(turns + 1):
-        for name, network in networks.items():
-            start = time.process_time()
-            fit(network, task.measure, task.train, steps=steps, batch_size=BATCH, learning_rate=1e-4)
-            if turn:  # the first turn fills caches
-                seconds[name].append((time.process_time() - start) / steps)
-    return {name: median(values) for name, values in seconds.items()}
+    calls = {
+        name: partial(fit, network, task.measure, task.train, steps=steps, batch_size=BATCH, learning_rate=1e-4)
+        for name, network in networks.items()
+    }
+    return {name: value / steps for name, value in median_seconds(calls, repeats=turns).items()}

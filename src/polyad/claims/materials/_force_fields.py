@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import median
+from functools import partial
 from typing import Any, final
 
 import torch
 
+from polyad.claims.timing import median_seconds
 from polyad.materials.learning.potentials import evaluate_potential, new_potential
 from polyad.materials.potentials import Potential, PotentialLoss, prepare_energies
 from polyad.materials.structures import Structures
@@ -74,9 +74,9 @@ def train_steps(
 ) -> Trained:
     """Train on energies and forces; the weights that are best on `validation` are scored on `test`."""
     potential = entrant.build(train, cutoff=cutoff, seed=seed)
-    loss = _loss(potential)
+    loss = potential_loss(potential)
     result = fit(
-        potential, loss, _prepared(train, potential), validation=_prepared(validation, potential), steps=steps,
+        potential, loss, prepared(train, potential), validation=prepared(validation, potential), steps=steps,
         batch_size=batch_size, learning_rate=entrant.rate, ema=0.99, clip_norm=10.0, seed=seed,
         validate_every=max(steps // 10, 1),
     )  # fmt: skip
@@ -109,30 +109,30 @@ def step_seconds(
     built: dict[str, tuple[Potential, Structures]] = {}
     for name, entrant in entrants.items():
         potential = entrant.build(train, cutoff=cutoff).to(torch.float32)
-        built[name] = potential, _prepared(train, potential).to(torch.float32)
-    seconds: dict[str, list[float]] = {name: [] for name in entrants}
-    for turn in range(turns + 1):
-        for name, (potential, data) in built.items():
-            start = time.process_time()
-            fit(potential, _loss(potential), data, steps=10, batch_size=batch_size, learning_rate=1e-5)
-            if turn:  # the first turn fills caches
-                seconds[name].append((time.process_time() - start) / 10)
-    return {name: median(values) for name, values in seconds.items()}
+        built[name] = potential, prepared(train, potential).to(torch.float32)
+    calls = {
+        name: partial(
+            fit,
+            potential,
+            potential_loss(potential),
+            data,
+            steps=10,
+            batch_size=batch_size,
+            learning_rate=1e-5,
+        )
+        for name, (potential, data) in built.items()
+    }
+    return {name: value / 10 for name, value in median_seconds(calls, repeats=turns).items()}
 
 
-def slope(sizes: Sequence[int], errors: Sequence[float]) -> float:
-    """Exponent of the error against the number of frames, by least squares of the logarithms."""
-    import numpy as np
-
-    return float(np.polyfit(np.log(sizes), np.log(errors), 1)[0])
-
-
-def _loss(potential: Potential) -> PotentialLoss:
+def potential_loss(potential: Potential) -> PotentialLoss:
+    """Energies an atom, and a hundredfold the force components, in units of the squared force scale."""
     unit = float(potential.scale) ** 2
     return PotentialLoss(energy=1.0 / unit, forces=100.0 / unit)
 
 
-def _prepared(data: Structures, potential: Potential) -> Structures:
+def prepared(data: Structures, potential: Potential) -> Structures:
+    """Neighbours found and shifts taken, once for a whole training."""
     data = prepare_energies(data.with_neighbors(potential.cutoff), potential)
     return data.replace(
         targets={"interaction_energy": data.targets["interaction_energy"]},

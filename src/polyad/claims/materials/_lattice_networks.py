@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 
 from polyad.claims.data import find_data
+from polyad.claims.timing import one_thread
 from polyad.materials.lattice import LatticeBatch, effective_stiffness, random_lattice
 from polyad.materials.lattice.design import StiffnessAlong
 from polyad.materials.learning.comparing_properties import property_equivariance_error, property_errors
@@ -94,9 +95,7 @@ def train_for(
     name: str, data: Structures, validation: Structures, test: Structures, *, options: dict[str, Any], rate: float
 ) -> Trained:
     """Train for `SECONDS` of process time: as many steps as their measured cost allows."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         steps = _steps(name, data, validation, options, SECONDS)
         began = time.process_time()
         model, result = train_property(
@@ -111,8 +110,6 @@ def train_for(
             learning_rate=rate,
         )
         spent = time.process_time() - began
-    finally:
-        torch.set_num_threads(threads)
     errors = property_errors(model.target, evaluate_property(model, test), test)
     return Trained(
         model, steps, result.best_step, spent, errors, property_equivariance_error(model, test[:64]), result.history
@@ -121,9 +118,7 @@ def train_for(
 
 def _best_rate(name: str, data: Structures, validation: Structures) -> float:
     """The rate with the smallest loss on the validation nets after `TUNING` seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         steps, losses = _steps(name, data, validation, {}, TUNING), {}
         for rate in RATES:
             _, result = train_property(
@@ -131,8 +126,6 @@ def _best_rate(name: str, data: Structures, validation: Structures) -> float:
                 learning_rate=rate,
             )  # fmt: skip
             losses[rate] = result.best
-    finally:
-        torch.set_num_threads(threads)
     return min(losses, key=losses.__getitem__)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from polyad.claims.materials._crystals import DistanceGraph, Task, Trained, make_task, step_seconds, train
+from polyad.claims.timing import one_thread
 from polyad.materials.properties.comformer import (
     EComFormer,
     IComFormer,
@@ -66,14 +67,10 @@ _SIZE: dict[str, Any] = {"cutoff": 6.0, "channels": 32, "bins": 64, "scale": 6.0
 
 def run(report: Report) -> None:
     """Fill the report; three minutes on one core, most of it the three networks on energies."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _completeness(report)
         energies = _energies(report)
         hands = _hands(report)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(*energies, *hands))
     report.note(
         f"AdamW, one cycle with rate {_RATE:g} (on other seeds better for iComFormer than 3e-3), batches of 64, "
@@ -233,5 +230,6 @@ def _figure(energy: Task, energies: dict[str, Trained], hand: Task, hands: dict[
     right.set(xlabel="predicted hand", ylabel="helices of the test part")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+    left.legend(frameon=False)
+    right.legend(frameon=False, loc="upper left", fontsize=8)
     return figure

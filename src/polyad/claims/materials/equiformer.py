@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,7 @@ import torch
 
 from polyad.claims.materials._direct_forces import DirectForces, force_error, interaction_energies, train
 from polyad.claims.symmetry._dense_convolution import DenseConvolution, DenseFilters
+from polyad.claims.timing import median_seconds, one_thread
 from polyad.materials.potentials.equiformer import EquiformerV2
 from polyad.problems.slabs import CUTOFF, slab_frames
 from polyad.symmetry.so2 import EdgeFrames, SO2Convolution
@@ -55,13 +54,9 @@ _EDGES = 1000
 
 def run(report: Report) -> None:
     """Fill the report; two minutes on one core, most of it the four networks."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _time(report)
         errors = _learn(report)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(errors))
     report.open("accuracy on OC20 (forces, energies), which takes GPUs")
 
@@ -86,15 +81,8 @@ def _time(report: Report) -> None:
     for mmax in (2, lmax):
         layer = SO2Convolution(channels, channels, lmax, mmax=mmax, generator=generator)
         calls[f"mmax {mmax}"] = lambda layer=layer, mmax=mmax: frame_call(layer, mmax)  # type: ignore[misc]
-    times: dict[str, list[float]] = {name: [] for name in calls}
     with torch.no_grad():
-        for turn in range(8):
-            for name, call in calls.items():
-                began = time.process_time()
-                call()
-                if turn:  # the first turn fills caches
-                    times[name].append(time.process_time() - began)
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+        seconds = median_seconds(calls, repeats=7)
     report.row(
         quantity=f"ms, convolution of {_EDGES} edges at lmax 6, 16 channels: mmax 2, as in the networks",
         paper="<= 1/5", baseline=1e3 * seconds["dense"], ours=1e3 * seconds["mmax 2"],

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from polyad.claims.materials._force_fields import Entrant, Trained, slope, step_seconds, train_steps, tuned
+from polyad.claims.materials._force_fields import Entrant, Trained, step_seconds, train_steps, tuned
+from polyad.claims.timing import log_slope, one_thread
 from polyad.problems.atoms import molecule_frames
 
 if TYPE_CHECKING:
@@ -52,12 +51,8 @@ _TWO_BODY, _DEEP = "nu = 1, 2 layers", "nu = 1, 4 layers"
 
 def run(report: Report) -> None:
     """Fill the report; eight minutes on one core, most of it in the trainings."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _compare(report)
-    finally:
-        torch.set_num_threads(threads)
     report.open("rMD17, 3BPA and acetylacetone at the paper's size, which take hours of a GPU")
 
 
@@ -107,7 +102,9 @@ def _rows(report: Report, curves: dict[str, list[Trained]], seconds: dict[str, f
         quantity="force error (meV/A) of nu = 3 against nu = 1, 2 layers each", paper="<= 0.8 x",
         baseline=1e3 * two.forces, ours=1e3 * best.forces, holds=best.forces <= 0.8 * two.forces,
     )  # fmt: skip
-    steep, flat = (slope(_SIZES[:-1], [t.forces for t in curves[name][:-1]]) for name in (_BEST, _TWO_BODY))
+    steep, flat = (
+        log_slope(zip(_SIZES[:-1], [t.forces for t in curves[name][:-1]], strict=True)) for name in (_BEST, _TWO_BODY)
+    )
     report.row(
         quantity="exponent of the force error in 10 to 80 frames, nu = 3 against nu = 1", paper="at least as steep",
         baseline=flat, ours=steep, holds=steep <= flat,

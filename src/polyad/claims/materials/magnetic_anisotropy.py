@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from polyad.claims.timing import one_thread
 from polyad.graphs.points import PointGraph
 from polyad.materials.properties.magnetic_anisotropy import (
     ANISOTROPY,
@@ -72,14 +73,10 @@ _BLOCKS = 50
 
 def run(report: Report) -> None:
     """Fill the report; four minutes on one core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         network, scale, truth, found = _learn(report)
         _average(report)
         spectra = _dynamics(report, network, scale)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(truth, found, spectra))
     report.open("complexes of the paper (Co, Fe): data are private")
     report.note(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import nn
 
+from polyad.claims.materials._force_fields import potential_loss, prepared
+from polyad.claims.timing import median_seconds, one_thread
 from polyad.materials.learning.comparing import equivariance_error
 from polyad.materials.learning.potentials import evaluate_potential, new_potential
-from polyad.materials.potentials import Potential, PotentialLoss, prepare_energies
+from polyad.materials.potentials import Potential
 from polyad.materials.potentials.direct_forces import DirectForces
 from polyad.materials.potentials.faenet import FAENet
 from polyad.materials.structures import Structures
@@ -82,12 +83,8 @@ class _Trained:
 
 def run(report: Report) -> None:
     """Fill the report; eight minutes on one core, most of it in the trainings."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _compare(report)
-    finally:
-        torch.set_num_threads(threads)
     report.open("OC20 and QM7-X at the paper's size, which take days of a GPU")
 
 
@@ -135,8 +132,8 @@ def _train(
 ) -> _Trained:
     potential = entrant.build(train, seed)
     fit(
-        potential, _loss(potential), _prepared(train, potential), steps=steps, batch_size=_BATCH, learning_rate=rate,
-        ema=0.98, clip_norm=10.0, seed=seed,
+        potential, potential_loss(potential), prepared(train, potential), steps=steps, batch_size=_BATCH,
+        learning_rate=rate, ema=0.98, clip_norm=10.0, seed=seed,
     )  # fmt: skip
     forces, energy = _errors(potential.eval(), test)
     return _Trained(forces, energy, rate, potential)
@@ -152,15 +149,14 @@ def _errors(potential: Potential, test: Structures) -> tuple[float, float]:
 def _step_seconds(entrants: Mapping[str, _Entrant], train: Structures, *, turns: int = 5) -> dict[str, float]:
     """Processor time of a training step of each, measured in turns so that another load meets all alike."""
     built = {name: entrant.build(train) for name, entrant in entrants.items()}
-    data = {name: _prepared(train, potential) for name, potential in built.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in entrants}
-    for turn in range(turns + 1):
-        for name, potential in built.items():
-            start = time.process_time()
-            fit(potential, _loss(potential), data[name], steps=5, batch_size=_BATCH, learning_rate=1e-5)
-            if turn:  # the first turn fills caches
-                seconds[name].append((time.process_time() - start) / 5)
-    return {name: median(values) for name, values in seconds.items()}
+    data = {name: prepared(train, potential) for name, potential in built.items()}
+    calls = {
+        name: partial(
+            fit, potential, potential_loss(potential), data[name], steps=5, batch_size=_BATCH, learning_rate=1e-5
+        )
+        for name, potential in built.items()
+    }
+    return {name: value / 5 for name, value in median_seconds(calls, repeats=turns).items()}
 
 
 def _rates(found: Mapping[str, _Trained], test: Structures, *, turns: int = 5) -> dict[str, float]:
@@ -176,15 +172,13 @@ def _rates(found: Mapping[str, _Trained], test: Structures, *, turns: int = 5) -
     )
     models["direct"] = DirectForces(framed, species=like.species.tolist(), cutoff=_CUTOFF)
     batch = test[:100].with_neighbors(_CUTOFF).to(torch.float32)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(turns + 1):
-        for name, model in models.items():
-            start = time.process_time()
-            with torch.set_grad_enabled(name != "direct"):  # the others' forces are derivatives
-                model.eval()(batch)
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return {name: len(batch) / median(values) for name, values in seconds.items()}
+
+    def predict(name: str) -> None:
+        with torch.set_grad_enabled(name != "direct"):  # the others' forces are derivatives
+            models[name].eval()(batch)
+
+    seconds = median_seconds({name: partial(predict, name) for name in models}, repeats=turns)
+    return {name: len(batch) / value for name, value in seconds.items()}
 
 
 def _rows(
@@ -253,16 +247,3 @@ def _figure(found: Mapping[str, _Trained], steps: Mapping[str, float]) -> Figure
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def _loss(potential: Potential) -> PotentialLoss:
-    unit = float(potential.scale) ** 2
-    return PotentialLoss(energy=1.0 / unit, forces=100.0 / unit)
-
-
-def _prepared(data: Structures, potential: Potential) -> Structures:
-    data = prepare_energies(data.with_neighbors(_CUTOFF), potential)
-    return data.replace(
-        targets={"interaction_energy": data.targets["interaction_energy"]},
-        node_targets={"forces": data.node_targets["forces"]},
-    )

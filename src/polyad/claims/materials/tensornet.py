@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from polyad.claims.materials._force_fields import Entrant, Trained, step_seconds, train_steps, tuned
+from polyad.claims.timing import one_thread
 from polyad.materials.potentials import Potential
 from polyad.materials.potentials.tensornet import Parts
 from polyad.problems.atoms import molecule_frames
@@ -51,12 +52,8 @@ _STEPS, _TUNING = 2000, 300
 
 def run(report: Report) -> None:
     """Fill the report; eight minutes on one core, most of it in the trainings."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _compare(report)
-    finally:
-        torch.set_num_threads(threads)
     report.open("rMD17, ANI-1x and SPICE at the paper's size, which take hours of a GPU")
 
 

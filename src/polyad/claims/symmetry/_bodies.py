@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from polyad.claims.timing import median_seconds
 from polyad.problems.nbody import NBodySamples
 from polyad.symmetry.egnn import EGNN
 from polyad.symmetry.frames import FAMessagePassing
@@ -108,16 +109,14 @@ def train_equal_time(
         batch_size: samples a step.
         progress: called with networks done and networks in all.
     """
-    costs: dict[str, list[float]] = {name: [] for name in networks}
-    for turn in range(5):
-        for name, (build, rate) in networks.items():
-            model, start = build(), time.process_time()
-            fit(model, squared_error, train, steps=40, batch_size=batch_size, learning_rate=rate)
-            if turn:  # the first turn fills caches
-                costs[name].append((time.process_time() - start) / 40)
+
+    def forty_steps(build: Callable[[], nn.Module], rate: float) -> None:
+        fit(build(), squared_error, train, steps=40, batch_size=batch_size, learning_rate=rate)
+
+    costs = median_seconds({name: partial(forty_steps, *entry) for name, entry in networks.items()}, repeats=4)
     found = {}
     for number, (name, (build, rate)) in enumerate(networks.items()):
-        model, cost = build(), sorted(costs[name])[len(costs[name]) // 2]
+        model, cost = build(), costs[name] / 40
         steps = round(seconds / cost)
         result = fit(
             model, squared_error, train, validation=validation, steps=steps, batch_size=batch_size,

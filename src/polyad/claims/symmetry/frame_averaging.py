@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polyad.claims.symmetry._bodies import EgnnOnBodies, FramesOnBodies, Trained, train_equal_time
+from polyad.claims.timing import one_thread
 from polyad.problems.graphs import connected_graphs, cover_pairs
 from polyad.problems.nbody import nbody_samples
 from polyad.symmetry.frames import (
@@ -63,14 +64,10 @@ _SECONDS = 60.0
 
 def run(report: Report) -> None:
     """Fill the report; six minutes on one core, most of it the three networks on charged bodies."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _separate_small_graphs(report)
         ratios = _separate_covers(report)
         trained = _learn_motions(report)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(ratios, trained))
     report.open("EXP, 600 pairs of planar SAT graphs: published as a pickle, which Polyad does not load")
     report.open("normals of point clouds (ABC, ModelNet40), which take GPUs")

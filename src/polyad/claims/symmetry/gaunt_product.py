@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from polyad.claims.symmetry._clusters import ClusterNetwork, DenseProduct, make_clusters, train_together
+from polyad.claims.timing import log_slope, median_seconds, one_thread
 from polyad.symmetry.coupling import gaunt_tensor
 from polyad.symmetry.gaunt import GauntTensorProduct, gaunt_product
 from polyad.symmetry.sphere_fourier import torus_shape
@@ -52,15 +52,11 @@ _STEPS = 800
 
 def run(report: Report) -> None:
     """Fill the report; a minute on one core, most of it the two force fields."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         counts = _count(report)
         times = _time_products(report)
         _time_many_body(report)
         _learn(report)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(counts, times))
     report.open("accuracy on OC20 and 3BPA, which takes GPUs")
 
@@ -92,7 +88,7 @@ def _count(report: Report) -> dict[str, list[tuple[int, float]]]:
         name: [(lmax, count(lmax)) for lmax in sizes]
         for name, count in (("dense", _dense_count), ("FFT", _fourier_count), ("grid", _grid_count))
     }
-    slopes = {name: _slope(points) for name, points in counts.items()}
+    slopes = {name: log_slope((lmax + 1, count) for lmax, count in points) for name, points in counts.items()}
     report.row(
         quantity="slope of counted work over L + 1, L = 6..16: dense",
         paper=">= 5.5",
@@ -106,7 +102,7 @@ def _count(report: Report) -> dict[str, list[tuple[int, float]]]:
         ours=slopes["FFT"],
         holds=slopes["FFT"] <= 3.6,
     )
-    separable = _slope([point for point in counts["grid"] if point[0] > DENSE_DEGREE])
+    separable = log_slope((lmax + 1, count) for lmax, count in counts["grid"] if lmax > DENSE_DEGREE)
     report.row(
         quantity=f"slope of counted work, L = {DENSE_DEGREE + 1}..16: grid, order by order",
         baseline=slopes["dense"],
@@ -153,7 +149,7 @@ def _time_products(report: Report) -> dict[str, list[tuple[int, float]]]:
         calls: dict[str, Callable[[], object]] = {name: partial(run, first, second) for name, run in dense.items()}
         calls["grid"] = partial(gaunt_product, [first, second], lmax, backend="grid")
         calls["FFT"] = partial(gaunt_product, [first, second], lmax, backend="fft")
-        seconds = _interleave(calls)
+        seconds = median_seconds(calls, clock=time.perf_counter)
         times["dense"].append((lmax, min(value for name, value in seconds.items() if name.startswith("dense"))))
         times["grid"].append((lmax, seconds["grid"]))
         times["FFT"].append((lmax, seconds["FFT"]))
@@ -170,7 +166,7 @@ def _time_products(report: Report) -> dict[str, list[tuple[int, float]]]:
         report.row(
             quantity=f"times faster than dense at L = {', '.join(map(str, sizes))}: {name}", paper="rising with L",
             ours=", ".join(f"{value:.2g}" for value in speed[name]),
-            holds=_slope(list(zip(sizes, speed[name], strict=True))) > 0,
+            holds=log_slope((lmax + 1, value) for lmax, value in zip(sizes, speed[name], strict=True)) > 0,
         )  # fmt: skip
     first_win = next((lmax for lmax, value in zip(sizes, speed["FFT"], strict=True) if value > 1), None)
     report.row(quantity="first L at which the FFT beats the dense product", ours=first_win or "none")
@@ -193,7 +189,7 @@ def _time_many_body(report: Report) -> None:
         middle = (factors[0][:, :, None] * factors[1][:, None]).flatten(1) @ wide.view(size * size, -1)
         return (factors[2][:, :, None] * middle[:, None]).flatten(1) @ back.view(-1, size)
 
-    seconds = _interleave(
+    seconds = median_seconds(
         {
             "factor first": chained,
             "outer product first": chained_outer,
@@ -201,6 +197,7 @@ def _time_many_body(report: Report) -> None:
             "FFT": lambda: gaunt_product(factors, lmax, backend="fft"),
         },
         repeats=31,
+        clock=time.perf_counter,
     )
     seconds["dense"] = min(seconds["factor first"], seconds["outer product first"])
     difference = (gaunt_product(factors, lmax) - chained()).abs().max() / chained().abs().max()
@@ -247,25 +244,6 @@ def _learn(report: Report) -> None:
         f"the grid is one dense matrix to L = {DENSE_DEGREE}, and works order by order above: the step in its counts"
     )
     report.note(f"seconds are of one thread, float32, forward alone, {_ROWS} rows; dense is the faster of two orders")
-
-
-def _interleave(candidates: dict[str, Callable[[], object]], *, repeats: int = 9) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(repeats + 1):
-        for name, call in candidates.items():
-            start = time.perf_counter()
-            call()
-            if turn:  # the first turn fills caches
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def _slope(points: list[tuple[int, float]]) -> float:
-    """Of log y over log(L + 1), by least squares."""
-    across = torch.tensor([math.log(lmax + 1) for lmax, _ in points])
-    up = torch.tensor([math.log(value) for _, value in points])
-    across = across - across.mean()
-    return float((across * up).sum() / across.square().sum())
 
 
 def _figure(counts: dict[str, list[tuple[int, float]]], times: dict[str, list[tuple[int, float]]]) -> Figure:

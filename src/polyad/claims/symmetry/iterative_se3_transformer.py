@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor, nn
 
+from polyad.claims.timing import one_thread
 from polyad.problems.relaxation import RelaxationSamples, energy, relaxation_samples
 from polyad.symmetry.se3_transformer import IterativeSE3Transformer, SE3Transformer
 from polyad.tensors.rotations import random_rotations
@@ -91,12 +92,8 @@ class _Relaxation(nn.Module):
 
 def run(report: Report) -> None:
     """Fill the report; three minutes on one core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         _fill(report)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _fill(report: Report) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polyad.claims.symmetry._bodies import EgnnOnBodies, scalars_and_velocities, squared_error
+from polyad.claims.timing import one_thread
 from polyad.problems.nbody import ChargedSystems, NBodySamples, nbody_samples
 from polyad.symmetry.position_orientation import Ponita, repulsion_grid
 from polyad.tensors.rotations import random_rotations
@@ -108,16 +109,12 @@ class _Trained:
 
 def run(report: Report) -> None:
     """Fill the report; three minutes on one core, most of it the network with orientations."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         trained = _learn_motions(report)
         _time_motions(report)
         best = trained["Ponita"].model
         assert isinstance(best, PonitaOnBodies)
         curve = _turning_errors(report, best)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(trained, curve))
     report.open("QM9, rMD17 and generation by diffusion, which take GPUs; sizes are in the potential's PRESETS")
     report.open("10,000 epochs on 3000 samples, the paper's training on charged bodies")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +18,7 @@ from polyad.claims.symmetry._dense_convolution import (
     dense_multiply_adds,
     dense_paths,
 )
+from polyad.claims.timing import log_slope, median_seconds, one_thread
 from polyad.materials.potentials.escn import ESCN
 from polyad.materials.structures import Structures
 from polyad.problems.clusters import CUTOFF, cluster_frames
@@ -62,14 +60,10 @@ _SECONDS, _BATCH, _RATES = 30.0, 10, (2e-3, 5e-3)
 
 def run(report: Report) -> None:
     """Fill the report; three minutes on one core, most of it the force fields."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         counts = _count(report)
         times = _time(report)
         _learn(report)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(counts, times))
     report.open("accuracy on OC20 and OC22, which takes clusters of GPUs")
 
@@ -80,7 +74,7 @@ def _count(report: Report) -> dict[str, list[tuple[int, float]]]:
     for channels in (16, 32):
         dense = [(lmax, dense_multiply_adds(lmax, channels)) for lmax in range(2, 9)]
         ours = [(lmax, _counted(lmax, channels)) for lmax in range(2, 9)]
-        slopes = [_slope([point for point in points if point[0] >= 4]) for points in (dense, ours)]
+        slopes = [log_slope((lmax + 1, count) for lmax, count in points if lmax >= 4) for points in (dense, ours)]
         report.row(
             quantity=f"slope of counted multiply-adds over L + 1, L = 4..8, {channels} channels: dense",
             paper=">= 5", ours=slopes[0], holds=slopes[0] >= 5,
@@ -117,7 +111,7 @@ def _time(report: Report) -> dict[str, list[tuple[int, float]]]:
             error = float((results[0] - results[1]).abs().max() / results[0].abs().max())
             if not error < 1e-4:
                 raise AssertionError(f"the two convolutions differ by {error:.1e} at L = {lmax}")
-            seconds = _interleave(calls)
+            seconds = median_seconds(calls)
             ratios[channels, lmax] = seconds["dense"] / seconds["SO(2)"]
             if channels == 16:
                 for name, value in seconds.items():
@@ -229,25 +223,6 @@ def _network(*, dense: bool) -> ESCN:
 
 def _mean_force(data: Structures) -> float:
     return float(data.node_targets["forces"].abs().mean())
-
-
-def _interleave(calls: dict[str, Callable[[], Tensor]], *, repeats: int = 9) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            began = time.process_time()
-            call()
-            if turn:  # the first turn fills caches
-                times[name].append(time.process_time() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def _slope(points: list[tuple[int, float]]) -> float:
-    """Of log y over log(L + 1), by least squares."""
-    across = torch.tensor([math.log(lmax + 1) for lmax, _ in points])
-    up = torch.tensor([math.log(value) for _, value in points])
-    across = across - across.mean()
-    return float((across * up).sum() / across.square().sum())
 
 
 def _figure(counts: dict[str, list[tuple[int, float]]], times: dict[str, list[tuple[int, float]]]) -> Figure:

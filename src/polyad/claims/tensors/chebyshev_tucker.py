@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 import torch
 from torch import Tensor
 
+from polyad.claims.timing import one_thread
 from polyad.tensors.chebyshev import (
     ChebyshevApproximation,
     ChebyshevTucker,
@@ -306,14 +307,10 @@ def _report_kernel(report: Report) -> None:
 
 def _timed(action: Callable[..., T], *arguments: Any) -> tuple[T, float]:
     """Result and processor time on one thread, which other work on the machine leaves alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         start = time.process_time()
         result = action(*arguments)
         return result, time.process_time() - start
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _figure(trials: list[_Trial], long: GaussianSum) -> Figure:

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import expm_multiply
 from torch import Tensor
 
 from polyad.claims.tensors._tree_problems import LinearProblem, kinetic, radiative_transfer, spin_chain
+from polyad.claims.timing import one_thread
 from polyad.executors import local_executor
 from polyad.tensors.formats import TreeTensorNetwork, balanced_tree
 from polyad.tensors.tree_integrators import (
@@ -75,9 +76,7 @@ class _Curve:
 
 def run(report: Report) -> None:
     """Fill the report; a minute and a half on two idle cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # processes are what is compared
-    try:
+    with one_thread():  # processes are what is compared
         curves = _eight_spins(report)
         report.progress(1, 5)
         curves.append(_sixteen_spins(report))
@@ -88,8 +87,6 @@ def run(report: Report) -> None:
         report.progress(4, 5)
         _two_processes(report)
         report.progress(5, 5)
-    finally:
-        torch.set_num_threads(threads)
     report.figure(_figure(curves, works))
 
 
