@@ -11,21 +11,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polyad.errors import InputError
 from polyad.materials.learning.data import hold_out
 from polyad.materials.learning.potentials import evaluate_potential, load_potential, train_potential
-from polyad.materials.learning.registry import POTENTIALS
+from polyad.materials.learning.registry import POTENTIALS, Architecture
 from polyad.materials.potentials import Potential
 from polyad.materials.structures import Structures
+from polyad.tensors.rotations import random_rotations
+from polyad.training import TrainingResult
 from polyad.training.metrics import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+T = TypeVar("T")
 
 
 @final
@@ -91,47 +95,65 @@ def compare_potentials(
     Raises:
         InputError: an unknown name or one given twice, or data that cannot be learned from.
     """
-    unknown = [name for name in models if name not in POTENTIALS]
-    if unknown or len(set(models)) != len(models) or not models:
-        raise InputError(
-            f"models: {', '.join(models) or 'none'} given; name some of {', '.join(sorted(POTENTIALS))} once"
-        )
+    check_names(models, POTENTIALS)
     held, rest = (test, data) if isinstance(test, Structures) else hold_out(data, test, seed=seed)
     found = []
-    for model in models:
-        place = Path(folder) / model
+    for name in models:
+        place = Path(folder) / name
         _, result = train_potential(
             rest,
-            model,
+            name,
             folder=place,
             cutoff=cutoff,
-            options=(options or {}).get(model),
+            options=(options or {}).get(name),
             minutes=minutes,
             batch_size=batch_size,
             seed=seed,
-            progress=None if progress is None else progress(model),
+            progress=None if progress is None else progress(name),
             **training,
         )
         potential = load_potential(place)
-        began = time.monotonic()
-        predicted = evaluate_potential(potential, held)
-        spent = time.monotonic() - began
+        predicted, spent = timed(lambda model=potential: evaluate_potential(model, held))  # type: ignore[misc]
         energy, forces = _errors(predicted, held)
         found.append(
             Contender(
-                model=model,
-                parameters=sum(p.numel() for p in potential.parameters() if p.requires_grad),
-                steps=result.steps,
-                seconds=result.seconds,
-                rate=result.steps * batch_size / result.seconds,
+                model=name,
+                **training_facts(potential, result, batch_size),
                 energy_mae=energy,
                 force_mae=forces,
                 equivariance=equivariance_error(potential, held[: min(len(held), 8)], seed=seed),
                 evaluation=1e3 * spent / len(held),
-                history=result.history,
             )
         )
     return found
+
+
+def check_names(models: Sequence[str], table: Mapping[str, Architecture]) -> None:
+    """Refuse a comparison of no network, of an unknown one, or of one with itself.
+
+    Raises:
+        InputError: says what there is.
+    """
+    if not models or len(set(models)) != len(models) or any(name not in table for name in models):
+        raise InputError(f"models: {', '.join(models) or 'none'} given; name some of {', '.join(sorted(table))} once")
+
+
+def training_facts(model: nn.Module, result: TrainingResult, batch_size: int) -> dict[str, Any]:
+    """What a contender of either kind says of its training: parameters, steps, seconds, rate, history."""
+    return {
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "rate": result.steps * batch_size / result.seconds,
+        "history": result.history,
+    }
+
+
+def timed(call: Callable[[], T]) -> tuple[T, float]:
+    """Result and wall time of a call."""
+    began = time.monotonic()
+    result = call()
+    return result, time.monotonic() - began
 
 
 def equivariance_error(potential: Potential, data: Structures, *, seed: int = 0) -> float:
@@ -140,7 +162,7 @@ def equivariance_error(potential: Potential, data: Structures, *, seed: int = 0)
     scale = float(plain["forces"].square().mean().sqrt()) or 1.0
     worst = 0.0
     for sign in (1.0, -1.0):
-        turn = sign * _rotation(seed)
+        turn = sign * random_rotations(1, generator=torch.Generator().manual_seed(seed))[0]
         turned = data.replace(positions=data.positions @ turn.T, cell=data.cell @ turn.T)
         other = evaluate_potential(potential, turned)
         expected = plain["forces"].double() @ turn.T
@@ -180,10 +202,3 @@ def _errors(predicted: Mapping[str, Tensor], data: Structures) -> tuple[float, f
     if "forces" in data.node_targets:
         forces = float((predicted["forces"].double() - data.node_targets["forces"].double()).abs().mean())
     return energy, forces
-
-
-def _rotation(seed: int) -> Tensor:
-    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    q, r = torch.linalg.qr(matrix)
-    q = q * torch.diagonal(r).sign()
-    return q * torch.linalg.det(q)

@@ -9,7 +9,6 @@ stands in the same table: for cells of beams it is often the faster of the two.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.materials.lattice import effective_stiffness
+from polyad.materials.learning.comparing import check_names, timed, training_facts
 from polyad.materials.learning.data import hold_out, is_lattices
 from polyad.materials.learning.properties import evaluate_property, load_property, new_property, train_property
 from polyad.materials.learning.registry import PROPERTIES
@@ -105,11 +105,7 @@ def compare_properties(
     Raises:
         InputError: an unknown name or one given twice, or data that cannot be learned from.
     """
-    unknown = [name for name in models if name not in PROPERTIES]
-    if unknown or len(set(models)) != len(models) or not models:
-        raise InputError(
-            f"models: {', '.join(models) or 'none'} given; name some of {', '.join(sorted(PROPERTIES))} once"
-        )
+    check_names(models, PROPERTIES)
     held, rest = (test, data) if isinstance(test, Structures) else hold_out(data, test, seed=seed)
     found = []
     for name in models:
@@ -128,19 +124,13 @@ def compare_properties(
             **training,
         )
         model = load_property(place)
-        began = time.monotonic()
-        predicted = evaluate_property(model, held)
-        spent = time.monotonic() - began
+        predicted, spent = timed(lambda model=model: evaluate_property(model, held))  # type: ignore[misc]
         found.append(
             PropertyContender(
                 model=name,
-                parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-                steps=result.steps,
-                seconds=result.seconds,
-                rate=result.steps * batch_size / result.seconds,
+                **training_facts(model, result, batch_size),
                 equivariance=property_equivariance_error(model, held[: min(len(held), 64)], seed=seed),
                 evaluation=1e3 * spent / len(held),
-                history=result.history,
                 **property_errors(model.target, predicted, held),
             )
         )
@@ -210,9 +200,7 @@ def solver_row(data: Structures) -> PropertyContender | None:
     target = TARGETS["elasticity"]
     if not is_lattices(data):
         return None
-    began = time.monotonic()
-    found = effective_stiffness(data.to_lattices())
-    spent = time.monotonic() - began
+    found, spent = timed(lambda: effective_stiffness(data.to_lattices()))
     rotation = random_rotations(len(data), generator=torch.Generator().manual_seed(0))
     gap = effective_stiffness(turned(data, rotation).to_lattices()) - target.rotate(found, rotation)
     unit = float(found.flatten(1).square().sum(1).mean().sqrt())
