@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from polyad.graphs.points import PointGraph
+from polyad.errors import InputError
+from polyad.graphs.points import PointGraph, check_neighbors
 
 
 def graph() -> PointGraph:
@@ -29,3 +31,10 @@ def test_sums() -> None:
     assert g.mean_nodes(values).tolist() == [[1, 2], [0, 0], [6, 7], [0, 0]]
     assert g.mean_nodes(values[:, 0]).tolist() == [1, 0, 6, 0]
     assert g.num_nodes == 5
+
+
+def test_mean_neighbours_must_be_positive() -> None:
+    assert check_neighbors(3) == 3.0
+    for value in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="neighbors"):
+            check_neighbors(value)

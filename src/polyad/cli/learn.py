@@ -21,8 +21,10 @@ _MODEL_HELP = "Which network; 'list' prints them all."
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help=_DATA_HELP)],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Checkpoints and metrics; training resumes.")],
+    data: Annotated[Path | None, typer.Argument(metavar="DATA", help=_DATA_HELP)] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Checkpoints and metrics; training resumes.")
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help=_MODEL_HELP)] = None,
     target: Annotated[str | None, typer.Option("--target", metavar="NAME", help=_TARGET_HELP)] = None,
     validation: Annotated[
@@ -47,7 +49,7 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", metavar="X", help="Default: the network's own, for properties 1e-3."),
+        typer.Option("--learning-rate", metavar="X", help="Default: the network's own."),
     ] = None,
     patience: Annotated[
         int | None, typer.Option("--patience", metavar="N", help="Stop after N validations without a gain.")
@@ -62,6 +64,8 @@ def train(
     if model == "list":
         _print_models()
         return
+    if data is None or out is None:
+        raise InputError("polyad train: give DATA and --out FOLDER ('--model list' alone prints the networks)")
     if minutes is None and epochs is None:
         raise InputError("polyad train: give --minutes or --epochs")
     shared: dict[str, Any] = {

@@ -6,12 +6,26 @@ that need more than differences; a network that uses `vectors` alone is invarian
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from polyad.errors import InputError
+
+
+def check_neighbors(neighbors: float) -> float:
+    """The mean number of neighbours in the data, by which networks divide sums over edges.
+
+    Raises:
+        InputError: it is not a positive number.
+    """
+    if not (math.isfinite(neighbors) and neighbors > 0):
+        raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+    return float(neighbors)
 
 
 @final

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polyad.errors import FileFormatError, InputError
+from polyad.materials.learning.comparing_properties import property_equivariance_error
 from polyad.materials.learning.potentials import train_potential
 from polyad.materials.learning.properties import (
     evaluate_property,
@@ -98,6 +99,28 @@ def test_molecules_have_properties_too(target: str, tmp_path: Path) -> None:
     train_property(data, "lattice", target=target, folder=tmp_path, options={**TINY, "correlation": 2}, steps=2,
                    validation=0.25, cutoff=3.0)  # fmt: skip
     assert evaluate_property(load_property(tmp_path), data).shape == values.shape
+
+
+@pytest.mark.parametrize("target", ["magnetic-anisotropy", "dielectric"])
+def test_gaussian_moments_give_symmetric_matrices(target: str, tmp_path: Path) -> None:
+    wanted = TARGETS[target]
+    data = molecules(**{target: wanted.to_array(torch.ones(8, wanted.irreps.dim, dtype=torch.float64))})
+    options = {"width": 8, "radial": 2, "gaussians": 4}
+    train_property(data, "gaussian-moment-tensors", target=target, folder=tmp_path, options=options, steps=2,
+                   validation=0.25, cutoff=3.0)  # fmt: skip
+    model = load_property(tmp_path).double()
+    assert property_equivariance_error(model, data) < 1e-10
+    assert evaluate_property(model, data).abs().max() > 1e-3
+    with pytest.raises(InputError, match="0e and 2e"):
+        new_property(data_set(2), "gaussian-moment-tensors", target="elasticity")
+
+
+def test_every_network_has_its_own_rate() -> None:
+    history = train_property(
+        data_set(4), "cgc", target="elasticity", folder=None, options=SMALL["cgc"], steps=4, validation=0.5,
+        schedule=lambda done: 1.0, validate_every=2,
+    )[1].history  # fmt: skip
+    assert {row["learning_rate"] for row in history} == {PROPERTIES["cgc"].rate}
 
 
 def test_positivity_is_an_option() -> None:

@@ -141,6 +141,15 @@ def test_hidden_readout_mixes_body_orders() -> None:
     assert abs(five(hidden)) > 1e-8
 
 
+def test_constants_belong_to_elements() -> None:
+    net, graph = network(), graph_of(molecule(atoms=4))
+    before = net(graph).detach()
+    with torch.no_grad():
+        net.constant.copy_(torch.arange(1.0, len(net.constant) + 1))
+    assert len(graph.kind.unique()) > 1
+    assert float((net(graph).detach() - before - (graph.kind + 1)).abs().max()) < 1e-12
+
+
 def test_second_layer_needs_vectors_to_see_angles_of_neighbours() -> None:
     """Messages with L = 1 and with L = 0 are different networks with different numbers of paths."""
     paths = [network(message_degree=degree).layers[1].product.weight_shape[0] for degree in (0, 1, 2)]

@@ -80,3 +80,12 @@ def test_penalties_that_cannot_be_used_are_refused(bad):
 def test_gradient_that_is_not_finite_is_refused():
     with pytest.raises(InputError, match="not finite"):
         minimize_cubic(torch.full((2,), torch.nan, dtype=torch.float64), torch.eye(2, dtype=torch.float64), cubic=1.0)
+
+
+def test_a_saddle_is_left_without_a_gradient() -> None:
+    matrix = torch.diag(torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
+    for hessian in (matrix, lambda v: matrix @ v):
+        found = minimize_cubic(torch.zeros(3, dtype=torch.float64), hessian, cubic=1.0)
+        # along the lowest eigenvector -2 h^2 / 2 + |h|^3 / 6 is least at |h| = 4
+        assert found.step.abs().tolist() == pytest.approx([0.0, 4.0, 0.0], abs=1e-8)
+        assert found.decrease == pytest.approx(16 / 3, abs=1e-8)

@@ -114,7 +114,7 @@ def train_property(
         relative=built.target.positive and not bool((parts[0].targets[PREPARED].flatten(1).abs().sum(1) == 0).any()),
         augment=PROPERTIES[model].augment,
     )
-    rate = training.pop("learning_rate", 1e-3)
+    rate = training.pop("learning_rate", PROPERTIES[model].rate)
     settings = {
         "batch_size": 32,
         "ema": 0.99,

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.symmetry.edge_scales import EdgeEmbedding, EdgeScales
 from polyad.symmetry.graph_attention import SO2Attention
 from polyad.symmetry.initialisation import seeded
@@ -101,8 +101,7 @@ class EquiformerV2(nn.Module):
             )
         if activation not in _ACTIVATIONS or norm not in _NORMS:
             raise InputError(f"activation: {activation!r}, norm: {norm!r}; allowed are {_ACTIVATIONS} and {_NORMS}")
-        if not (math.isfinite(neighbors) and neighbors > 0):
-            raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+        check_neighbors(neighbors)
         self.cutoff, self.lmax, self.mmax, self.neighbors = float(cutoff), lmax, mmax, float(neighbors)
         degree, width = 4 * lmax if grid_degree is None else grid_degree, hidden or channels
 

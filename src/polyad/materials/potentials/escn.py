@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.symmetry.edge_scales import EdgeEmbedding
 from polyad.symmetry.escn import ESCNBlock, ESCNMessage, SphereReadout
 from polyad.symmetry.initialisation import seeded
@@ -75,8 +75,7 @@ class ESCN(nn.Module):
                 f"ESCN: {kinds} kinds, {channels} channels, {layers} layers, {radial} radial functions, lmax {lmax}, "
                 f"mmax {mmax}; give at least 1 of each (2 radial functions) and 0 <= mmax <= lmax"
             )
-        if not (math.isfinite(neighbors) and neighbors > 0):
-            raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+        check_neighbors(neighbors)
         self.cutoff, self.lmax, self.mmax = float(cutoff), lmax, mmax
         degree = 4 * lmax if grid_degree is None else grid_degree
         with seeded(seed) as generator:

@@ -38,7 +38,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.symmetry.initialisation import seeded
 from polyad.symmetry.radial import cosine_window, gaussian
 
@@ -83,8 +83,7 @@ class GaussianMoments(nn.Module):
             raise InputError(
                 f"GaussianMoments: {kinds} kinds, {radial} radial, {gaussians} Gaussians; give at least 1, 1, 2"
             )
-        if not (math.isfinite(neighbors) and neighbors > 0):
-            raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+        check_neighbors(neighbors)
         self.kinds, self.cutoff, self.gaussians = kinds, float(cutoff), gaussians
         self.scale = math.pi**-0.25 / math.sqrt(neighbors)
         # every monomial's factors among (1, x, y, z), and every Cartesian component's monomial

@@ -20,7 +20,6 @@ Neural Networks for Fast and Accurate Force Fields, NeurIPS 2022, arXiv:2206.076
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
@@ -28,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.symmetry.contraction import SymmetricContraction
 from polyad.symmetry.initialisation import seeded
 from polyad.symmetry.irreps import Irreps, channels_to_flat, flat_to_channels
@@ -91,8 +90,7 @@ class MACE(nn.Module):
                 f"MACE: {kinds} kinds, {channels} channels, {layers} layers, {radial} radial functions, lmax {lmax}, "
                 f"message_degree {message_degree}; give at least 1 of each and 0 <= message_degree <= lmax"
             )
-        if not (math.isfinite(neighbors) and neighbors > 0):
-            raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+        check_neighbors(neighbors)
         self.cutoff, self.radial, self.window_power, self.lmax = float(cutoff), radial, window_power, lmax
         degrees = [0] + [message_degree] * (layers - 1) + [0]
         with seeded(seed) as generator:

@@ -23,7 +23,7 @@ from polyad.errors import InputError
 from polyad.graphs.neighbors import edge_vectors
 from polyad.graphs.points import PointGraph
 from polyad.materials.structures import Structures
-from polyad.materials.structures.kinds import number_kinds
+from polyad.materials.structures.kinds import check_species, number_kinds
 
 
 @final
@@ -54,9 +54,7 @@ class Potential(nn.Module):
         super().__init__()
         self.network = network
         self.cutoff = float(cutoff)
-        numbers = torch.tensor(list(species), dtype=torch.int64)
-        if len(numbers) == 0 or len(numbers.unique()) != len(numbers) or int(numbers.min()) < 0:
-            raise InputError(f"species: {list(species)} was given; give different atomic numbers, at least one")
+        numbers = check_species(species)
         values = torch.zeros(len(numbers)) if shift is None else torch.as_tensor(shift)
         if len(values) != len(numbers):
             raise InputError(f"shift: {len(values)} energies for {len(numbers)} species; give one each")

@@ -16,7 +16,6 @@ Sources: T. Xie and J. C. Grossman, Phys. Rev. Lett. 120 (2018) 145301; J. Gilme
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
@@ -24,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.materials.properties.edges import edge_basis
 from polyad.symmetry.initialisation import seeded
 from polyad.symmetry.irreps import Irreps
@@ -61,13 +60,8 @@ class CGC(nn.Module):
     ) -> None:
         super().__init__()
         _check("CGC", neighbors, kinds, width, layers, basis - 1)
-        self.cutoff, self.radius, self.basis, self.width, self.neighbors = (
-            float(cutoff),
-            radius,
-            basis,
-            width,
-            neighbors,
-        )
+        self.cutoff, self.radius, self.neighbors = float(cutoff), radius, neighbors
+        self.basis, self.width = basis, width
         edges = 3 + basis * (1 if radius is None else 2)
         with seeded(seed):
             self.element = nn.Embedding(kinds, width)
@@ -123,13 +117,8 @@ class NNConv(nn.Module):
     ) -> None:
         super().__init__()
         _check("NNConv", neighbors, kinds, width, layers, hidden, basis - 1)
-        self.cutoff, self.radius, self.basis, self.width, self.neighbors = (
-            float(cutoff),
-            radius,
-            basis,
-            width,
-            neighbors,
-        )
+        self.cutoff, self.radius, self.neighbors = float(cutoff), radius, neighbors
+        self.basis, self.width = basis, width
         edges = 3 + basis * (1 if radius is None else 2)
         with seeded(seed):
             self.element = nn.Embedding(kinds, width)
@@ -161,7 +150,6 @@ def _head(width: int, numbers: int) -> nn.Sequential:
 
 
 def _check(name: str, neighbors: float, *sizes: int) -> None:
-    if not (math.isfinite(neighbors) and neighbors > 0):
-        raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+    check_neighbors(neighbors)
     if min(sizes) < 1:
         raise InputError(f"{name}: sizes {sizes} were given; give at least 1 of each, and 2 of basis")

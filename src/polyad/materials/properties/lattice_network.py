@@ -35,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.graphs.points import PointGraph
+from polyad.graphs.points import PointGraph, check_neighbors
 from polyad.materials.properties.edges import edge_basis
 from polyad.symmetry.activations import Gate
 from polyad.symmetry.contraction import SymmetricContraction
@@ -94,8 +94,7 @@ class EnergyEquivGNN(nn.Module):
                 f"EnergyEquivGNN: {kinds} kinds, {channels} channels, {layers} layers, lmax {lmax}, basis {basis}, "
                 f"hidden {hidden}, readout {readout}; give at least 1 of each, and 2 of basis"
             )
-        if not (math.isfinite(neighbors) and neighbors > 0):
-            raise InputError(f"neighbors: the mean number of neighbours must be positive, got {neighbors}")
+        check_neighbors(neighbors)
         self.cutoff, self.radius, self.basis, self.lmax = float(cutoff), radius, basis, lmax
         inner = Irreps.spherical(lmax)
         last = Irreps([(1, Irrep(0, 1)), *((1, irrep) for _, irrep in out.regroup() if not irrep.is_scalar)])

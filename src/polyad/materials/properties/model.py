@@ -25,7 +25,7 @@ from polyad.graphs.points import PointGraph
 from polyad.materials.properties.positivity import check_positivity, make_positive
 from polyad.materials.properties.targets import PropertyTarget
 from polyad.materials.structures import Structures
-from polyad.materials.structures.kinds import number_kinds
+from polyad.materials.structures.kinds import check_species, number_kinds
 
 
 @final
@@ -65,11 +65,9 @@ class PropertyModel(nn.Module):
         super().__init__()
         if check_positivity(positivity) != "none" and not target.positive:
             raise InputError(f"positivity: {target.name} need not be positive; only 'none' fits, {positivity!r} given")
-        if not species or len(set(species)) != len(species):
-            raise InputError(f"species: {list(species)} was given; give different atomic numbers, at least one")
         self.network, self.target, self.cutoff = network, target, float(cutoff)
         self.struts, self.positivity = struts, positivity
-        self.register_buffer("species", torch.tensor(list(species), dtype=torch.int64))
+        self.register_buffer("species", check_species(species))
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("shift", torch.tensor(float(shift)))
 

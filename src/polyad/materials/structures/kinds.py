@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from polyad.errors import InputError
+
+
+def check_species(species: Sequence[int]) -> Int[Tensor, " kinds"]:
+    """The atomic numbers that a model is made for.
+
+    Raises:
+        InputError: none, one twice, or a negative one.
+    """
+    numbers = list(species)
+    if not numbers or len(set(numbers)) != len(numbers) or min(numbers) < 0:
+        raise InputError(f"species: {numbers} was given; give different atomic numbers, at least one")
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def number_kinds(

@@ -25,6 +25,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.linalg.lanczos import lanczos
 
 
 @final
@@ -69,37 +70,12 @@ def minimize_cubic(
         return _finished(step, g, matrix @ step, cubic, quadratic)
     size, steps = len(g), min(len(g), 8) if tolerance > 0 else len(g)
     while True:
-        values, vectors = _ritz_pairs(hessian, g, steps)
-        step = vectors @ _in_eigenbasis(values, vectors.mT @ g, cubic, quadratic)
+        pairs = lanczos(hessian, size, steps=steps, start=g if bool(g.any()) else None)
+        step = pairs.vectors @ _in_eigenbasis(pairs.values, pairs.vectors.mT @ g, cubic, quadratic)
         found = _finished(step, g, hessian(step).double(), cubic, quadratic)
         if found.residual <= tolerance or steps == size:
             return found
         steps = min(size, 2 * steps)
-
-
-def _ritz_pairs(hessian: Callable[[Tensor], Tensor], g: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Ritz values and vectors (n, steps) of the Krylov space of g, gone on at random where it is exhausted."""
-    generator = torch.Generator().manual_seed(0)
-    basis, products = g.new_zeros(len(g), steps), g.new_zeros(len(g), steps)
-    vector = g
-    for step in range(steps):
-        size = float(torch.linalg.vector_norm(vector))
-        vector = _orthogonal(vector, basis)
-        while not float(torch.linalg.vector_norm(vector)) > 1e-12 * size:
-            vector = _orthogonal(torch.randn(len(g), generator=generator, dtype=g.dtype).to(g.device), basis)
-            size = float(torch.linalg.vector_norm(vector))
-        basis[:, step] = _orthogonal(vector / torch.linalg.vector_norm(vector), basis)
-        basis[:, step] /= torch.linalg.vector_norm(basis[:, step])
-        vector = products[:, step] = hessian(basis[:, step]).double()
-        if not bool(vector.isfinite().all()):
-            raise InputError("hessian: a product is not finite; look at the point where it is taken")
-    projected = basis.mT @ products
-    values, inner = torch.linalg.eigh((projected + projected.mT) / 2)
-    return values, basis @ inner
-
-
-def _orthogonal(vector: Tensor, basis: Tensor) -> Tensor:
-    return vector - basis @ (basis.mT @ vector)
 
 
 def _in_eigenbasis(values: Tensor, slope: Tensor, cubic: float, quadratic: float) -> Tensor:
