@@ -227,7 +227,7 @@ def _figure(counts: dict[str, list[tuple[int, float]]], times: dict[str, list[tu
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    labels = ("multiply-adds an edge (counted)", f"time of {_EDGES} edges, 16 channels / ms, one thread")
+    labels = ("multiply-adds an edge (counted)", f"{_EDGES} edges, 16 channels, one thread / ms")
     for axes, series, scale, label in zip(figure.subplots(1, 2), (counts, times), (1.0, 1e3), labels, strict=True):
         for name, points in series.items():
             axes.loglog(
