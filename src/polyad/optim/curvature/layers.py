@@ -77,7 +77,10 @@ def layers_of(name: str, module: nn.Module) -> list[Layer]:
 
     Covered are Linear, Conv1d, Conv2d and Conv3d without groups, Embedding (without max_norm, frequency scaling and
     sparse gradients), LayerNorm with a weight, and the four projections of MultiheadAttention (without added biases).
+    A weight without elements is not covered.
     """
+    if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.numel() == 0:
+        return []
     prefix = f"{name}." if name else ""
     if isinstance(module, nn.MultiheadAttention):
         return _attention_layers(name, module)
