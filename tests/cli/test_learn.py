@@ -50,7 +50,19 @@ def test_train_and_predict(polyad: Polyad) -> None:
 
 def test_compare(polyad: Polyad) -> None:
     small = ("--option", "schnet.channels=8", "--option", "tensornet.channels=4", "--cutoff", 4.0)
-    said = polyad("compare", "frames.xyz", "--models", "schnet,tensornet", "--minutes", 0.02, "--out", "both", *small)
+    said = polyad(
+        "compare",
+        "frames.xyz",
+        "--models",
+        "schnet,tensornet",
+        "--minutes",
+        0.02,
+        "--clock",
+        "process",
+        "--out",
+        "both",
+        *small,
+    )
     assert "equivariance error" in said
     facts = json.loads(Path("both/comparison.json").read_text())
     for row in facts:
@@ -69,6 +81,7 @@ def test_models_are_listed(polyad: Polyad) -> None:
     ("arguments", "words"),
     [
         (("train", "frames.xyz", "--out", "m"), "give --minutes or --epochs"),
+        (("train", "frames.xyz", "--out", "m", "--minutes", 1, "--clock", "x"), "clock: 'x' is none"),
         (("train", "absent.xyz", "--out", "m", "--epochs", 1), "cannot be read"),
         (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--model", "tensornett"), "'tensornett' is unknown"),
         (("train", "frames.xyz", "--out", "m", "--epochs", 1, "--option", "channels"), "write KEY=VALUE"),

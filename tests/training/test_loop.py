@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,18 @@ def test_minutes_end_a_run() -> None:
     assert 0.5 <= result.seconds < 5
 
 
+def test_waiting_costs_no_processor_time() -> None:
+    def patient(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        time.sleep(0.1)
+        return squared_error(model, batch)
+
+    spent = {
+        clock: fit(network(), patient, regression(), steps=4, batch_size=8, clock=clock).seconds
+        for clock in ("wall", "process")
+    }
+    assert spent["process"] < 0.4 <= spent["wall"]
+
+
 def test_metrics_are_means_over_all_samples() -> None:
     held = regression(21, seed=4)  # not a multiple of the batch
 
@@ -255,6 +268,7 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_pa
         ({"steps": 0}, "steps: must be positive"),
         ({"minutes": math.nan}, "minutes: must be positive"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
+        ({"clock": "moon"}, "clock: 'moon' is none; allowed are wall, process"),
         ({"precision": "float16"}, "precision: 'float16' is none"),
         ({"patience": 3}, "give validation data"),
         ({"device": "tpu9"}, "device"),

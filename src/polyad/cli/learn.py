@@ -43,6 +43,9 @@ def train(
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the network, such as channels=64.")
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", help="Stop after this time.")] = None,
+    clock: Annotated[
+        str, typer.Option("--clock", metavar="C", help="Of --minutes: wall, or process for processor time.")
+    ] = "wall",
     epochs: Annotated[float | None, typer.Option("--epochs", metavar="N", help="Stop after so many passes.")] = None,
     batch: Annotated[
         int | None, typer.Option("--batch", metavar="N", help="Structures a step; default 10, for properties 32.")
@@ -74,6 +77,7 @@ def train(
         "limit": limit,
         "options": parse_options(options),
         "minutes": minutes,
+        "clock": clock,
         "epochs": epochs,
         "patience": patience,
         "precision": precision,
@@ -140,6 +144,7 @@ def compare(
     models: Annotated[str, typer.Option("--models", metavar="A,B,...", help="Names of networks, or 'all'.")],
     minutes: Annotated[float, typer.Option("--minutes", metavar="M", help="Of training for each network.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Models, table (JSON) and picture.")],
+    clock: Annotated[str, typer.Option("--clock", metavar="C", help="As in `polyad train`.")] = "wall",
     target: Annotated[str | None, typer.Option("--target", metavar="NAME", help=_TARGET_HELP)] = None,
     test: Annotated[
         str, typer.Option("--test", metavar="FILE|SHARE", help="For the errors: data, or a share.")
@@ -160,6 +165,7 @@ def compare(
         "test": test,
         "limit": limit,
         "minutes": minutes,
+        "clock": clock,
         "options": options,
         "seed": seed,
     }

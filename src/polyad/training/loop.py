@@ -33,6 +33,7 @@ from polyad.training.processes import own_device, process_group
 from polyad.training.run import Loss, Metrics, Run, State
 from polyad.training.schedules import Schedule, cosine
 
+_CLOCKS = {"wall": time.monotonic, "process": time.process_time}
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
@@ -69,6 +70,7 @@ def fit(
     epochs: float | None = None,
     steps: int | None = None,
     minutes: float | None = None,
+    clock: str = "wall",
     batch_size: int = 32,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
     learning_rate: float = 1e-3,
@@ -98,6 +100,8 @@ def fit(
         folder: checkpoints (`last.safetensors`, `best.safetensors`) and `metrics.csv` go there, and a run that was
             interrupted goes on from there. None keeps nothing.
         epochs, steps, minutes: at least one limit; the first that is reached ends the run.
+        clock: of `minutes` and of the seconds reported: "wall", or "process" for the processor time of all threads of
+            this process, which a busy machine does not spoil (not for work on a GPU, which it does not see).
         batch_size: samples a step, over all processes together.
         optimizer: parameters -> optimiser; by default AdamW with `learning_rate`.
         learning_rate: of the default optimiser; others bring their own.
@@ -122,6 +126,8 @@ def fit(
     """
     if precision not in _PRECISIONS:
         raise InputError(f"precision: {precision!r} is none; allowed are {', '.join(_PRECISIONS)}")
+    if clock not in _CLOCKS:
+        raise InputError(f"clock: {clock!r} is none; allowed are {', '.join(_CLOCKS)}")
     limits = Limits.of(len(data), batch_size, epochs, steps, minutes)
     if ema is not None and strategy == "fsdp":
         raise InputError("ema: weights that are sharded are not averaged; leave ema out or use strategy='ddp'")
@@ -159,6 +165,7 @@ def fit(
                 validation,
                 limits,
                 log,
+                clock=_CLOCKS[clock],
                 batch_size=batch_size,
                 validate_every=validate_every or batches_per_epoch(len(data), batch_size),
                 patience=patience,
@@ -180,6 +187,7 @@ def _train(
     limits: Limits,
     log: MetricsLog,
     *,
+    clock: Callable[[], float],
     batch_size: int,
     validate_every: int,
     patience: int | None,
@@ -199,13 +207,13 @@ def _train(
             saved = time.monotonic()
         if done:
             return state, stopped or "patience"
-        began = time.monotonic()
+        began = clock()
         numbers = training_batch(len(data), batch_size, state.step, seed=run.seed)
         share, weight = own_share(numbers, run.processes.rank, run.processes.count)
         rate = run.set_rate(limits.progress(state))
         loss = run.step(data[share], weight, state.step, share)
         # all processes keep the leader's clock: it decides rates and the end
-        (seconds,) = run.processes.lead([state.seconds + time.monotonic() - began], run.device)
+        (seconds,) = run.processes.lead([state.seconds + clock() - began], run.device)
         state = replace(
             state,
             step=state.step + 1,
@@ -214,7 +222,7 @@ def _train(
             loss_count=state.loss_count + 1,
         )
         if state.step % validate_every == 0 or limits.reached(state) is not None:
-            began = time.monotonic()
+            began = clock()
             row = {"step": state.step, "epoch": state.step / per_epoch, "seconds": state.seconds}
             row |= {"learning_rate": rate, "loss": state.loss_sum / state.loss_count}
             state = replace(state, loss_sum=0.0, loss_count=0)
@@ -226,7 +234,7 @@ def _train(
             if validation is not None:
                 run.save(state)
                 saved = time.monotonic()
-            (seconds,) = run.processes.lead([state.seconds + time.monotonic() - began], run.device)
+            (seconds,) = run.processes.lead([state.seconds + clock() - began], run.device)
             state = replace(state, seconds=seconds)
         if progress is not None and run.processes.leads:
             progress(*limits.count(state))
