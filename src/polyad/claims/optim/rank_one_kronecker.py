@@ -8,7 +8,6 @@ race.
 from __future__ import annotations
 
 import itertools
-import pydoc
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
@@ -23,6 +22,7 @@ from polyad.optim.kronecker import MKOR, application_flops, communication_bytes,
 from polyad.optim.kronecker.base_updates import base_update
 from polyad.optim.kronecker.shampoo import graft
 from polyad.problems.glyphs import glyphs
+from polyad.problems.text import CharacterTransformer, encoded_documentation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -214,52 +214,16 @@ def _glyph_problem(seed: int) -> Problem:
     return model, batches(), 500, 0.3
 
 
-class _Block(nn.Module):
-    """Attention and two dense layers behind normalisations."""
-
-    def __init__(self, context: int, width: int) -> None:
-        super().__init__()
-        self.norm, self.wide_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
-        self.wide = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.mask = nn.Buffer(torch.ones(context, context).triu(1).bool())
-
-    def forward(self, x: Tensor) -> Tensor:
-        normal = self.norm(x)
-        x = x + self.attention(normal, normal, normal, attn_mask=self.mask, need_weights=False)[0]
-        return x + self.wide(self.wide_norm(x))
-
-
-class _Transformer(nn.Module):
-    """Two layers of width 128 that guess the next character."""
-
-    def __init__(self, characters: int, context: int, width: int = 128) -> None:
-        super().__init__()
-        self.table = nn.Embedding(characters, width)
-        self.place = nn.Parameter(0.02 * torch.randn(context, width))
-        self.blocks = nn.Sequential(*(_Block(context, width) for _ in range(2)))
-        self.head = nn.Linear(width, characters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.blocks(self.table(x) + self.place)).mT
-
-
 def _text_problem(seed: int) -> Problem:
     """Documentation of the standard library, character by character."""
-    modules = ("argparse", "collections", "datetime", "decimal", "logging", "pathlib", "random", "threading")
-    text = "".join(pydoc.plain(pydoc.render_doc(name)) for name in modules)
-    known = sorted(set(text))
-    codes = torch.tensor([known.index(character) for character in text])
-    context = 32
+    text = encoded_documentation()
     torch.manual_seed(seed)
-    model = _Transformer(len(known), context)
+    model = CharacterTransformer(len(text.characters), context=32)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(seed)
         while True:
-            starts = torch.randint(len(codes) - context - 1, (16, 1), generator=generator)
-            rows = codes[starts + torch.arange(context + 1)]
-            yield rows[:, :-1], rows[:, 1:]
+            yield text.draw(16, 32, generator=generator)
 
     return model, batches(), 250, 1.8
 
