@@ -3,8 +3,8 @@
 mace-torch pins an e3nn of its own, so it lives in an environment of its own, whose Python is named by the variable
 POLYAD_MACE_TORCH (`python -m venv peer && peer/bin/pip install mace-torch==0.3.16`). Processes alternate.
 
-`rmd17` trains every potential for POLYAD_MINUTES (20) of processor time: hours in all. Results are kept one by one, and an
-interrupted run goes on.
+`rmd17` trains every potential for POLYAD_MINUTES (20) of processor time: hours in all. Results are kept one by
+one, and an interrupted run goes on.
 """
 
 from __future__ import annotations

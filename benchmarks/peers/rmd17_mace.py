@@ -49,7 +49,8 @@ def main(train: str, test: str, minutes: float, rate: float) -> None:
         num_elements=len(table), interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=blocks["RealAgnosticInteractionBlock"],
         hidden_irreps=o3.Irreps(f"{CHANNELS}x0e + {CHANNELS}x1o"), MLP_irreps=o3.Irreps("16x0e"),
-        gate=torch.nn.functional.silu, atomic_energies=np.zeros(len(table)), atomic_numbers=list(table.zs), correlation=3,
+        gate=torch.nn.functional.silu, atomic_energies=np.zeros(len(table)),
+        atomic_numbers=list(table.zs), correlation=3,
         avg_num_neighbors=first["edge_index"].shape[1] / first["positions"].shape[0],
         atomic_inter_scale=scale, atomic_inter_shift=0.0, radial_MLP=[64, 64, 64],
     )  # fmt: skip

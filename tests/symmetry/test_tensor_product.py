@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.symmetry.bridge import to_e3nn
@@ -21,7 +22,7 @@ FIRST, SECOND, PRODUCT = (
 )
 
 
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -104,6 +105,19 @@ def test_depthwise_equals_the_sum_over_orders(keep: str | int | None) -> None:
         torch.testing.assert_close(piece, expected, rtol=0, atol=1e-13)
     if keep is None:
         assert layer.irreps_out.dim == 3 * 9 * 9
+
+
+def test_gathered_products_are_sums_of_products() -> None:
+    layer = DepthwiseTensorProduct("2x1o+2x0e+2x2o", Irreps.spherical(2))
+    inputs = normal(5, 18), normal(5, 9, seed=1), normal(5, *layer.weight_shape, seed=2)
+    receiver = torch.tensor([2, 0, 2, 2, 0])
+
+    def gather(edges: Tensor) -> Tensor:
+        return edges.new_zeros(3, *edges.shape[1:]).index_add(0, receiver, edges)
+
+    torch.testing.assert_close(layer(*inputs, gather=gather), gather(layer(*inputs)), rtol=0, atol=1e-13)
+    with pytest.raises(InputError, match="gather: needs one dimension"):
+        layer(*(x[None] for x in inputs), gather=gather)
 
 
 def test_equivariance() -> None:

@@ -18,6 +18,7 @@ When not to use it: between two features of high degree with equal channels, whe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -140,9 +141,17 @@ class DepthwiseTensorProduct(nn.Module):
         first: Float[Tensor, "... d1"],
         second: Float[Tensor, "... d2"],
         weights: Float[Tensor, "... paths channels"],
+        *,
+        gather: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The product, (..., irreps_out.dim); leading dimensions are equal."""
+        """The product, (..., irreps_out.dim); leading dimensions are equal.
+
+        `gather` is a linear map of the samples, (edges, channels, k) to (nodes, channels, k) such as
+        `PointGraph.sum_messages`: applied before paths are put in order, it saves a copy of all that edges carry.
+        """
         batch = _equal_batches(first, second)
+        if gather is not None and len(batch) != 1:
+            raise InputError(f"gather: needs one dimension of samples, leading dimensions are {tuple(batch)}")
         if weights.shape != (*batch, *self.weight_shape):
             raise InputError(f"weights: shape is {tuple(weights.shape)}, expected {(*batch, *self.weight_shape)}")
         self.irreps2.check(second, name="second")
@@ -158,14 +167,18 @@ class DepthwiseTensorProduct(nn.Module):
             )
             sizes = tuple(2 * triple[-1] + 1 for triple in triples)
             (table,) = _depthwise_table(second, self.irreps2.dim, triples)
-            (spread,) = _spread_table(weights, len(self.paths), tuple(members), sizes)
-            kernels = (flat2 @ table).view(len(flat2), piece.shape[-1], sum(sizes))
-            # (n, channels, all orders of all paths); the weights are spread over orders by a product, which is faster
-            # than one broadcast multiplication a path, whose inner loops would be short
-            coupled = (piece @ kernels) * (by_channel @ spread)
+            (chosen,) = _positions(weights, tuple(members))
+            # weights meet the first factor, not the product, and every path has rows of its own in the kernels: what
+            # is kept for gradients is then the short factors of one matrix product, not two arrays as large as it
+            weighted = by_channel.index_select(-1, chosen)[..., None] * piece[:, :, None]  # (n, channels, paths, a)
+            kernels = (flat2 @ table).view(len(flat2), len(members) * piece.shape[-1], sum(sizes))  # (n, path a, c)
+            coupled = weighted.flatten(2) @ kernels
+            if gather is not None:
+                coupled = gather(coupled)
             for member, part in zip(members, coupled.split(sizes, dim=-1), strict=True):
                 parts[member] = part.flatten(1)
-        return torch.cat([part for part in parts if part is not None], dim=-1).view(*batch, self.irreps_out.dim)
+        product = torch.cat([part for part in parts if part is not None], dim=-1)
+        return product if gather is not None else product.view(*batch, self.irreps_out.dim)
 
     def _degrees(self, path: Path) -> tuple[int, int, int]:
         terms: list[Irrep] = [
@@ -203,18 +216,17 @@ def _coupling_table(l1: int, l2: int, degrees: tuple[int, ...]) -> tuple[np.ndar
 
 @constant_tables
 def _depthwise_table(size: int, triples: tuple[tuple[int, int, int, int], ...]) -> tuple[np.ndarray, ...]:
-    """(all components of y, a c) for paths (place in y, l1, l2, l3) of one l1 side by side."""
-    columns = []
-    for start, l1, l2, l3 in triples:
-        column = np.zeros((size, 2 * l1 + 1, 2 * l3 + 1))
-        column[start : start + 2 * l2 + 1] = clebsch_gordan(l1, l2, l3).numpy().transpose(1, 0, 2)
-        columns.append(column)
-    return (np.ascontiguousarray(np.concatenate(columns, axis=2).reshape(size, -1)),)
+    """(all components of y, path a c) for paths (place in y, l1, l2, l3) of one l1: zero between different paths."""
+    orders = [2 * l3 + 1 for *_, l3 in triples]
+    table = np.zeros((size, len(triples), 2 * triples[0][1] + 1, sum(orders)))
+    for path, (start, l1, l2, l3) in enumerate(triples):
+        column = sum(orders[:path])
+        block = clebsch_gordan(l1, l2, l3).numpy().transpose(1, 0, 2)
+        table[start : start + 2 * l2 + 1, path, :, column : column + 2 * l3 + 1] = block
+    return (table.reshape(size, -1),)
 
 
 @constant_tables
-def _spread_table(paths: int, members: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """(paths, all orders of the members): 1 where an order belongs to a path."""
-    table = np.zeros((paths, sum(sizes)))
-    table[np.repeat(members, sizes), np.arange(sum(sizes))] = 1.0
-    return (table,)
+def _positions(members: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """The members as an index."""
+    return (np.array(members, dtype=np.int64),)

@@ -181,7 +181,7 @@ class _Layer(nn.Module):
     def forward(self, graph: PointGraph, features: Tensor, basis: Tensor, harmonics: Tensor) -> Tensor:
         sent = channels_to_flat(self.send(features)).index_select(0, graph.edge_index[0])
         weights = self.radial(basis).view(len(basis), *self.product.weight_shape)
-        received = graph.sum_messages(self.product(sent, harmonics, weights)) / self.neighbors
+        received = self.product(sent, harmonics, weights, gather=graph.sum_messages) / self.neighbors
         atomic = flat_to_channels(self.gather(received), self.lmax)
         if self.mix is not None:
             atomic = self.mix(atomic, graph.kind)

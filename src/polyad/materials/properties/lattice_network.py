@@ -169,7 +169,7 @@ class _Layer(nn.Module):
     def forward(self, graph: PointGraph, features: Tensor, basis: Tensor, harmonics: Tensor) -> Tensor:
         sent = self.send(features).index_select(0, graph.edge_index[0])
         weights = self.weights(basis).view(len(basis), *self.product.weight_shape)
-        received = graph.sum_messages(self.product(sent, harmonics, weights)) / self.neighbors
+        received = self.product(sent, harmonics, weights, gather=graph.sum_messages) / self.neighbors
         atomic = torch.cat(self.inner.split(self.gather(received)), dim=-1)  # channels first
         contracted = self.contract(atomic, graph.kind)
         sizes = [irrep.dim for _, irrep in self.contract.irreps_out]

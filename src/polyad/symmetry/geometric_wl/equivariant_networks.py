@@ -230,7 +230,7 @@ class _Gather(nn.Module):
     def forward(self, graph: PointGraph, features: Tensor, basis: Tensor, harmonics: Tensor) -> Tensor:
         weights = self.radial(basis).view(len(basis), *self.product.weight_shape)
         sent = features.index_select(0, graph.edge_index[0])
-        return self.mix(graph.sum_messages(self.product(sent, harmonics, weights)))
+        return self.mix(self.product(sent, harmonics, weights, gather=graph.sum_messages))
 
 
 def _check_degrees(lmax: int) -> None:

@@ -139,8 +139,8 @@ class EquivariantUpdate(nn.Module):
         there, back = self.weights(edges).view(len(edges), 6, self.width).split(3, dim=1)
         count = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes).clamp_min(1)[:, None].to(state)
         scalars = self.down(state)
-        tensors = graph.sum_messages(self.first(scalars.index_select(0, source), harmonics, there)) / count
+        tensors = self.first(scalars.index_select(0, source), harmonics, there, gather=graph.sum_messages) / count
         tensors = torch.cat([tensors[:, : self.width] + scalars, tensors[:, self.width :]], dim=1)
         sent = self.mix(tensors).index_select(0, source)
-        received = graph.sum_messages(self.second(sent, harmonics, back)) / count
+        received = self.second(sent, harmonics, back, gather=graph.sum_messages) / count
         return softplus(self.norm(self.up(received))) + self.skip(state)
