@@ -140,6 +140,13 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 {"base": "lamb"},
                 model=True,
             ),
+            Entry(
+                "inverse-free-kfac",
+                "polyad.optim.kronecker.inverse_free:InverseFreeKFAC",
+                "Kronecker factors of the inverse curvature by matrix products alone, before momentum",
+                (1e-4, 1.0),
+                model=True,
+            ),
         )
     }
 )

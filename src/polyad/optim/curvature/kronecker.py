@@ -25,16 +25,17 @@ those of the batch as it was.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polyad.errors import InputError
-from polyad.optim.curvature.layers import SCALE, TABLE, Layer, Rows, attention_forward, layers_of, rows_of
+from polyad.optim.curvature.layers import DENSE, SCALE, TABLE, Layer, Rows
+from polyad.optim.curvature.watching import LayerWatcher
 
 
 @final
@@ -67,6 +68,7 @@ class KroneckerCollector:
         loss_reduction: 'mean' if the loss is a mean over the samples of a pass, whose gradients are then multiplied by
             their number; 'sum' if it is a sum.
         keep_rows: keep what every pass has shown in `rows`, for per-sample gradients (memory!).
+        kinds: of layers to watch.
 
     Attributes:
         layers: covered weights by the name of their layer.
@@ -75,25 +77,22 @@ class KroneckerCollector:
         rows: of every layer the passes since `reset`, where `keep_rows`.
     """
 
-    def __init__(self, model: nn.Module, *, loss_reduction: str = "mean", keep_rows: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss_reduction: str = "mean",
+        keep_rows: bool = False,
+        kinds: Collection[str] = (DENSE, TABLE, SCALE),
+    ) -> None:
         if loss_reduction not in ("mean", "sum"):
             raise InputError(f"loss_reduction: {loss_reduction!r}; allowed are 'mean' and 'sum'")
         self.enabled = True
-        self.layers: dict[str, Layer] = {}
         self.rows: dict[str, list[Rows]] = {}
         self._reduction, self._keep_rows = loss_reduction, keep_rows
         self._sums: dict[str, dict[str, Tensor]] = {}
-        self._handles: list[Any] = []
-        self._patched: list[nn.Module] = []
-        inside = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)}
-        for name, module in model.named_modules():
-            if any(name.startswith(prefix) for prefix in inside):
-                continue  # the output projection, which its attention covers
-            own = dict(model.named_parameters(remove_duplicate=False))
-            found = [layer for layer in layers_of(name, module) if own[layer.weight].requires_grad]
-            if found:
-                self.layers |= {layer.name: layer for layer in found}
-                self._watch(module, found)
+        self._watcher = LayerWatcher(model, self._add, wanted=lambda: self.enabled, kinds=kinds)
+        self.layers = self._watcher.layers
         covered = {name for layer in self.layers.values() for name in (layer.weight, layer.bias)}
         self.uncovered = [name for name, p in model.named_parameters() if p.requires_grad and name not in covered]
 
@@ -105,11 +104,7 @@ class KroneckerCollector:
 
     def remove(self) -> None:
         """Let go of the model; what was collected stays."""
-        for handle in self._handles:
-            handle.remove()
-        for module in self._patched:
-            del module.forward  # the class's own forward comes back
-        self._handles, self._patched = [], []
+        self._watcher.remove()
 
     def reset(self) -> None:
         """Forget what was collected."""
@@ -119,42 +114,17 @@ class KroneckerCollector:
         """Factors by layer name, of all passes since `reset`, over all processes; layers never reached are left out."""
         return {name: _finished(self.layers[name], sums) for name, sums in self._reduced().items()}
 
-    def _watch(self, module: nn.Module, layers: list[Layer]) -> None:
-        if isinstance(module, nn.MultiheadAttention):
-            parts = {layer.name.rpartition(".")[2]: layer for layer in layers}
-
-            def emit(part: str, inputs: Tensor, output: Tensor) -> None:
-                if part in parts:
-                    self._expect(parts[part], module, inputs, output)
-
-            module.forward = functools.partial(attention_forward, module, emit)  # type: ignore[method-assign]
-            self._patched.append(module)
-            return
-        (layer,) = layers
-        hook = lambda _, inputs, output: self._expect(layer, module, inputs[0], output)  # noqa: E731
-        self._handles.append(module.register_forward_hook(hook))
-
-    def _expect(self, layer: Layer, module: nn.Module, inputs: Tensor, output: Tensor) -> None:
-        """In the forward pass: wait for the gradient of this output."""
-        if self.enabled and output.requires_grad:
-            seen = inputs.detach()
-            output.register_hook(lambda gradient: self._add(layer, module, seen, gradient.detach()))
-
-    def _add(self, layer: Layer, module: nn.Module, inputs: Tensor, gradients: Tensor) -> None:
-        """In the backward pass: inputs and gradient of one call."""
-        if not self.enabled:
-            return
-        with torch.no_grad():
-            rows = rows_of(layer, module, inputs, gradients)
-            samples = len(rows.gradients)
-            if self._reduction == "mean":
-                rows = Rows(layer, rows.inputs, rows.gradients * samples, rows.num_rows)
-            if self._keep_rows:
-                self.rows.setdefault(layer.name, []).append(rows)
-            sums = _sums(rows)
-            known = self._sums.setdefault(layer.name, {key: torch.zeros_like(x) for key, x in sums.items()})
-            for key, value in sums.items():
-                known[key] += value
+    def _add(self, rows: Rows) -> None:
+        """In the backward pass: what one call of a layer has shown."""
+        name, samples = rows.layer.name, len(rows.gradients)
+        if self._reduction == "mean":
+            rows = Rows(rows.layer, rows.inputs, rows.gradients * samples, rows.num_rows)
+        if self._keep_rows:
+            self.rows.setdefault(name, []).append(rows)
+        sums = _sums(rows)
+        known = self._sums.setdefault(name, {key: torch.zeros_like(x) for key, x in sums.items()})
+        for key, value in sums.items():
+            known[key] += value
 
     def _reduced(self) -> dict[str, dict[str, Tensor]]:
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):

@@ -28,7 +28,8 @@ from polyad.errors import InputError, NumericalWarning
 from polyad.optim import checks
 from polyad.optim.base import GradientOptimizer, full_precision
 from polyad.optim.kronecker.base_updates import base_update, check_base
-from polyad.optim.kronecker.means import Matrix, MeanRecorder, Means, averaged_over_processes
+from polyad.optim.kronecker.matrices import Matrix
+from polyad.optim.kronecker.means import MeanRecorder, Means, averaged_over_processes
 from polyad.optim.kronecker.rank_one import MODES, largest_entry, updated_inverse
 from polyad.optim.kronecker.shampoo import graft
 
@@ -203,21 +204,12 @@ class MKOR(GradientOptimizer):
         """Directions of all weights and biases whose layers have factors."""
         directions: dict[Tensor, Tensor] = {}
         for matrix in self._recorder.matrices.values():
-            weight, bias = matrix.weight, matrix.bias
+            weight = matrix.weight
             factors = self.state[weight].get("factors", {}).get(matrix.key) if weight in self.state else None
             if factors is None or weight.grad is None:
                 continue
-            wide = factors["inputs"].dtype
-            rows = weight.grad.flatten(1)[matrix.rows].to(wide)
-            gradient = rows
-            if bias is not None:
-                column = rows.new_zeros(len(rows)) if bias.grad is None else bias.grad[matrix.rows].to(wide)
-                gradient = torch.cat([rows, column[:, None]], 1)
-            direction = graft(factors["gradients"] @ gradient @ factors["inputs"], gradient)
-            whole = directions.setdefault(weight, _writable(weight.grad, wide))
-            whole.flatten(1)[matrix.rows] = direction[:, : rows.shape[1]]
-            if bias is not None and bias.grad is not None:
-                directions.setdefault(bias, _writable(bias.grad, wide))[matrix.rows] = direction[:, -1]
+            gradient = matrix.gradient(factors["inputs"].dtype)
+            matrix.place(graft(factors["gradients"] @ gradient @ factors["inputs"], gradient), directions)
         return directions
 
     def _group_of(self) -> dict[Tensor, dict[str, Any]]:
@@ -235,8 +227,3 @@ class MKOR(GradientOptimizer):
         assert self._hybrid is not None
         off = steps >= self._hybrid_after and unbiased < self._hybrid * mean
         self.param_groups[0]["progress"] = {**before, "last": loss, "recent": recent, "steps": steps, "off": off}
-
-
-def _writable(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy whose flattened form is a view, whatever the order of the gradient in memory."""
-    return gradient.to(dtype, copy=True, memory_format=torch.contiguous_format)
