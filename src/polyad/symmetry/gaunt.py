@@ -10,11 +10,11 @@ so multiplying the functions is an equivariant product of the features. Three us
 alone, so every order m is a product of functions of one angle), and products of many (`gaunt_product` of nu factors).
 Learned weights factor by degree: w1[l1] w2[l2] w3[l3] (`GauntTensorProduct`).
 
-Two exact backends. 'grid': values on a quadrature grid that is exact to the total degree, times one another, projected
-back; all of it real matrix products, one dense matrix for small degrees and one matrix an order m for large ones
-(O(L^3)). 'fft', the paper's: trigonometric polynomials in both angles, multiplied where both run in equal steps, by
-FFTs. 'auto' takes the grid: on processors it was faster at every size measured (L = 2 to 24), for matrix products run
-near the machine's peak and small FFTs are bound by copies.
+Two exact backends. 'grid': values at the points of a quadrature that is exact to the total degree, times one another,
+projected back; all of it real matrix products, one dense matrix on Lebedev's points for small degrees and one matrix an
+order m on a product grid for large ones (O(L^3)). 'fft', the paper's: trigonometric polynomials in both angles,
+multiplied where both run in equal steps, by FFTs. 'auto' takes the grid: on processors it was faster at every size
+measured (L = 2 to 24), for matrix products run near the machine's peak and small FFTs are bound by copies.
 
 Paper: S. Luo, T. Chen and A. Krishnapriyan, "Enabling efficient equivariant operations in the Fourier basis via Gaunt
 tensor products", ICLR 2024, arXiv:2401.10216.
@@ -41,6 +41,7 @@ from torch import Tensor, nn
 from polyad.errors import InputError
 from polyad.symmetry._constants import constant_tables
 from polyad.symmetry._parameters import normal_parameter
+from polyad.symmetry.lebedev import LARGEST, LebedevGrid
 from polyad.symmetry.orders import by_order, from_order
 from polyad.symmetry.so2 import edge_rotation
 from polyad.symmetry.sphere_fourier import (
@@ -52,7 +53,7 @@ from polyad.symmetry.sphere_fourier import (
     to_torus,
     torus_shape,
 )
-from polyad.symmetry.sphere_grid import SphereGrid
+from polyad.symmetry.sphere_grid import DENSE_DEGREE, SphereGrid
 from polyad.symmetry.spherical_harmonics import degree_of, spherical_harmonics
 from polyad.symmetry.wigner import rotate_by_blocks, wigner_d
 
@@ -70,11 +71,19 @@ def gaunt_product(factors: Sequence[Tensor], lmax: int, *, backend: Backend = "a
         raise InputError(f"{len(factors)} factors and lmax {lmax} were given; give two or more, and lmax >= 0")
     total = sum(degree_of(factor.shape[-1]) for factor in factors)
     if _is_grid(backend):
-        grid = SphereGrid(max(total + lmax, 2 * lmax))
+        grid = product_grid([degree_of(factor.shape[-1]) for factor in factors], lmax)
         return grid.from_grid(reduce(torch.mul, (grid.to_grid(factor) for factor in factors)), lmax)
     shape = torus_shape(total, lmax)
     values = reduce(torch.mul, (to_torus(to_fourier(factor), shape) for factor in factors))
     return from_fourier(from_torus(values, total), lmax)
+
+
+def product_grid(degrees: Sequence[int], lmax: int) -> SphereGrid | LebedevGrid:
+    """The cheapest grid that projects products of functions of these degrees exactly onto degrees 0..lmax."""
+    degree = max(sum(degrees), lmax) + lmax
+    if max(*degrees, lmax) <= DENSE_DEGREE and degree <= LARGEST:
+        return LebedevGrid(degree)
+    return SphereGrid(degree)
 
 
 def gaunt_convolution(

@@ -14,9 +14,10 @@ from torch import Tensor
 from polyad.claims.symmetry._clusters import ClusterNetwork, DenseProduct, make_clusters, train_together
 from polyad.claims.timing import log_slope, median_seconds, one_thread
 from polyad.symmetry.coupling import gaunt_tensor
-from polyad.symmetry.gaunt import GauntTensorProduct, gaunt_product
+from polyad.symmetry.gaunt import GauntTensorProduct, gaunt_product, product_grid
+from polyad.symmetry.lebedev import LebedevGrid
 from polyad.symmetry.sphere_fourier import torus_shape
-from polyad.symmetry.sphere_grid import DENSE_DEGREE, SphereGrid
+from polyad.symmetry.sphere_grid import DENSE_DEGREE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,8 +76,8 @@ def _fourier_count(lmax: int) -> float:
 
 
 def _grid_count(lmax: int) -> float:
-    grid = SphereGrid(3 * lmax)
-    if lmax <= DENSE_DEGREE:
+    grid = product_grid([lmax, lmax], lmax)
+    if isinstance(grid, LebedevGrid):
         return 3.0 * grid.points * (lmax + 1) ** 2
     heights, azimuths = grid.shape
     return 3.0 * heights * ((lmax + 1) * (lmax + 2) + 2 * (lmax + 1) * azimuths) + grid.points
