@@ -22,6 +22,7 @@ OFTEN: dict[str, dict[str, Any]] = {
     "mkor": {"update_every": 2},
     "mkor-lamb": {"update_every": 2},
     "inverse-free-kfac": {"update_every": 2, "warm_up": ()},
+    "fosi": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1},
 }
 """Options by name, instead of the registry's."""
 

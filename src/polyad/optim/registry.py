@@ -147,6 +147,13 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 (1e-4, 1.0),
                 model=True,
             ),
+            Entry(
+                "fosi",
+                "polyad.optim.second_order.fosi:FOSI",
+                "Newton along the directions of largest curvature, Adam along the rest",
+                (1e-5, 0.1),
+                needs="closure",
+            ),
         )
     }
 )

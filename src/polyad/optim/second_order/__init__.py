@@ -1,11 +1,13 @@
-"""Second-order methods by oracle: cubic models solved globally, accelerated Newton with inexact derivatives."""
+"""Second-order methods: cubic models, accelerated and gradient-normalised Newton by oracle, FOSI by gradient."""
 
 from polyad.optim.second_order.accelerated import AcceleratedInexactNewton
 from polyad.optim.second_order.cubic import CubicStep, minimize_cubic
+from polyad.optim.second_order.fosi import FOSI
 from polyad.optim.second_order.gradient_normalized import GradientNormalizedNewton
 from polyad.optim.second_order.smoothness import gradient_normalized_smoothness
 
 __all__ = [
+    "FOSI",
     "AcceleratedInexactNewton",
     "CubicStep",
     "GradientNormalizedNewton",
