@@ -154,6 +154,25 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 (1e-5, 0.1),
                 needs="closure",
             ),
+            Entry(
+                "sign",
+                "polyad.optim.norms.reductions:SignDescent",
+                "steps of one size in every entry",
+                (1e-5, 0.1),
+            ),
+            Entry(
+                "spectral",
+                "polyad.optim.norms.descent:SteepestDescent",
+                "orthogonalised momentum, steps of one size from layer input to layer output",
+                (1e-3, 1.0),
+                {"scale": "unit", "momentum": 0.9},
+            ),
+            Entry(
+                "modular",
+                "polyad.optim.norms.descent:ModularSteepestDescent",
+                "steepest descent under the largest such norm of all layers",
+                (1e-3, 1.0),
+            ),
         )
     }
 )
