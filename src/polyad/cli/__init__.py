@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     # verb: "module" where the module is the group of that verb, "module:command" where it is one of several commands
     "lattice": "lattice",
     "tensor": "tensor",
+    "optim": "optim",
     "train": "learn:train",
     "predict": "learn:predict",
     "compare": "learn:compare",

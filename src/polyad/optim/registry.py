@@ -107,8 +107,16 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "lbfgs",
                 "torch.optim:LBFGS",
                 "limited-memory BFGS with a line search on each batch (torch)",
-                (1e-2, 1.0),
+                (1e-4, 1.0),
                 {"max_iter": 10, "history_size": 10, "line_search_fn": "strong_wolfe"},
+                needs="closure",
+            ),
+            Entry(
+                "lbfgs-wolfe",
+                "polyad.optim.second_order.lbfgs:LBFGS",
+                "limited-memory BFGS, one line search a step, pairs from one batch each",
+                (1e-2, 1.0),
+                {"history": 20},
                 needs="closure",
             ),
             Entry(

@@ -61,6 +61,7 @@ class _Frozen(nn.Module):
         ((nn.Linear(3, 1), lambda model, generator: model.weight), "tensor of shape"),
         ((nn.Linear(3, 1), lambda model, generator: torch.tensor(1.0)), "does not depend"),
         ((nn.Linear(3, 1), lambda model, generator: model.weight.sum() * torch.nan), "before the first step"),
+        ((nn.Linear(3, 1), mean_square, lambda model: float("inf")), "evaluate gives inf"),
     ],
 )
 def test_what_is_no_problem_is_refused(value: Any, words: str) -> None:

@@ -75,7 +75,8 @@ def as_problem(value: Any, *, origin: str) -> Problem:
         origin: whose it is, for messages.
 
     Raises:
-        InputError: something else, or a loss that is no finite scalar or does not depend on the parameters.
+        InputError: something else, a loss that is no finite scalar or does not depend on the parameters, or an
+            evaluation that is not finite.
     """
     parts = (value.model, value.loss, value.evaluate) if isinstance(value, Problem) else value
     if not isinstance(parts, tuple) or len(parts) not in (2, 3):
@@ -102,6 +103,9 @@ def _check_loss(problem: Problem, origin: str) -> None:
         raise InputError(f"{origin}: the loss does not depend on the model's parameters; no optimiser can lower it")
     if not math.isfinite(float(loss.detach())):
         raise InputError(f"{origin}: the loss is {float(loss.detach())} before the first step; it must be finite")
+    value = problem.judge()
+    if not math.isfinite(value):
+        raise InputError(f"{origin}: evaluate gives {value} before the first step; it must be finite")
     problem.model.load_state_dict(state)  # running means of a normalisation have moved
 
 
