@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from polyad.errors import InputError
-from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, finite_runs
+from polyad.errors import InputError, NumericalWarning
+from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, usable_runs
+from polyad.optim.zeroth_order.two_point import PerturbedTwoPointZO
 
 
 def test_points_are_counted_for_each_run() -> None:
@@ -39,7 +40,15 @@ def test_starts() -> None:
 
 
 def test_runs_are_finite_as_a_whole() -> None:
+    optimizer = PerturbedTwoPointZO(torch.zeros(3, 2), lr=1.0)
     values = torch.zeros(3, 2, 2)
     values[1, 0, 1] = math.inf
-    assert finite_runs(values, 2).flatten().tolist() == [True, False, True]
-    assert finite_runs(values, 1).shape == (3, 2, 1)
+    with pytest.warns(NumericalWarning, match="PerturbedTwoPointZO"):
+        assert usable_runs(optimizer, values, 2).flatten().tolist() == [True, False, True]
+    assert usable_runs(optimizer, values[::2], 1).shape == (2, 2, 1)
+    assert (optimizer.steps, optimizer.skipped_steps) == (2, 1)
+
+
+def test_states_of_other_kinds_are_refused() -> None:
+    with pytest.raises(InputError, match="generator"):
+        PerturbedTwoPointZO(torch.zeros(3, 2), lr=1.0).load_state_dict({"point": torch.zeros(3, 2)})

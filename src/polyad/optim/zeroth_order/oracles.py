@@ -1,4 +1,4 @@
-"""What optimisers that ask for values share: oracles that are counted and checked, and starts that are checked.
+"""What optimisers that ask for values share: counted oracles, checked starts, runs that are skipped, saved states.
 
 An oracle takes points stacked along the leading dimension, "points ... event", and answers with one value for each,
 "points ...": one call a step, however many values the step needs. Batches of runs lie between the two.
@@ -7,8 +7,8 @@ An oracle takes points stacked along the leading dimension, "points ... event", 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -68,19 +68,67 @@ def checked_start(point: Tensor, event_dimensions: int) -> Tensor:
     return point.detach().clone()
 
 
-def warn_of_skipped(name: str) -> None:
-    """Say once an optimiser that a run stands still where its values are not finite."""
-    warnings.warn(
-        f"{name}: the oracle's values are not all finite; such runs stay where they are, and the step is counted "
-        "(skipped_steps); lower the learning rate or look for a division by zero in the oracle",
-        NumericalWarning,
-        stacklevel=3,
-    )
+@runtime_checkable
+class OracleOptimizer(Protocol):
+    """What the functions below expect of an optimiser by values: where its runs are, and what it counts."""
+
+    point: Tensor
+    generator: torch.Generator
+    evaluations: int
+    steps: int
+    skipped_steps: int
 
 
-def finite_runs(gradient: Tensor, event_dimensions: int) -> Tensor:
-    """For each run, in a shape that broadcasts against points, whether its gradient estimate is finite."""
+def usable_runs(optimizer: OracleOptimizer, gradient: Tensor, event_dimensions: int) -> Tensor:
+    """Count a step; which runs have a finite gradient estimate, in a shape that broadcasts against points.
+
+    Runs that have not are to stay where they are; such a step is counted as skipped, and reported the first time.
+    """
     finite = torch.isfinite(gradient)
     for place in range(-event_dimensions, 0):
         finite = finite.all(dim=place, keepdim=True)
+    optimizer.steps += 1
+    if not bool(finite.all()):
+        if not optimizer.skipped_steps:
+            warnings.warn(
+                f"{type(optimizer).__name__}: the oracle's values are not all finite; such runs stay where they are, "
+                "and the step is counted (skipped_steps); lower the learning rate or look for a division by zero in "
+                "the oracle",
+                NumericalWarning,
+                stacklevel=4,
+            )
+        optimizer.skipped_steps += 1
     return finite
+
+
+def saved_state(optimizer: OracleOptimizer, *more: str) -> dict[str, Any]:
+    """What an optimiser needs to go on to the bit: point, counters, the generator's state and the attributes named."""
+    values = {name: getattr(optimizer, name) for name in (*_STATE, *more)}
+    copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in values.items()}
+    return copies | {"generator": optimizer.generator.get_state()}
+
+
+def load_state(optimizer: OracleOptimizer, state: Mapping[str, Any], *more: str) -> None:
+    """Go on from what `saved_state` gave, with the same names.
+
+    Raises:
+        InputError: it is no such state, or one of points of another shape or dtype.
+    """
+    names = (*_STATE, *more)
+    if missing := {*names, "generator"} - set(state):
+        raise InputError(
+            f"state: lacks {sorted(missing)}; give what state_dict() of the same kind of optimiser returned"
+        )
+    given, own = state["point"], optimizer.point
+    if given.shape != own.shape or given.dtype != own.dtype:
+        raise InputError(
+            f"state: has points of shape {tuple(given.shape)} and {given.dtype}, here they are {tuple(own.shape)} and "
+            f"{own.dtype}; load the state of the same problem"
+        )
+    for name in names:
+        value = state[name]
+        setattr(optimizer, name, value.to(own.device, copy=True) if isinstance(value, Tensor) else value)
+    optimizer.generator.set_state(state["generator"])
+
+
+_STATE = ("point", "evaluations", "steps", "skipped_steps")

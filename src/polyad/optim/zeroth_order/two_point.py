@@ -36,13 +36,7 @@ from polyad.optim.zeroth_order.differences import (
     sphere_directions,
     two_sided,
 )
-from polyad.optim.zeroth_order.oracles import (
-    CountedValues,
-    Values,
-    checked_start,
-    finite_runs,
-    warn_of_skipped,
-)
+from polyad.optim.zeroth_order.oracles import CountedValues, Values, checked_start, load_state, saved_state, usable_runs
 
 DIRECTIONS = ("gaussian", "sphere", "coordinates")
 """What two-point steps can look along: normal, of length sqrt(d), or all d coordinates (the deterministic method)."""
@@ -121,26 +115,13 @@ class PerturbedTwoPointZO:
         if self.noise:
             scale = self.noise / self.point.shape[-1] ** 0.5
             gradient = gradient + scale * gaussian_directions(self.point, 1, generator=self.generator)[0]
-        finite = finite_runs(gradient, 1)
-        self.steps += 1
-        if bool(finite.all()):
-            self.point = self.point - self.lr * gradient
-            return self.point
-        if not self.skipped_steps:
-            warn_of_skipped("PerturbedTwoPointZO")
-        self.skipped_steps += 1
-        self.point = torch.where(finite, self.point - self.lr * gradient, self.point)
+        usable = usable_runs(self, gradient, 1)
+        self.point = torch.where(usable, self.point - self.lr * gradient, self.point)
         return self.point
 
     def state_dict(self) -> dict[str, Any]:
         """Point, counters and the generator's state: what `load_state_dict` needs to go on to the bit."""
-        return {
-            "point": self.point.clone(),
-            "generator": self.generator.get_state(),
-            "evaluations": self.evaluations,
-            "steps": self.steps,
-            "skipped_steps": self.skipped_steps,
-        }
+        return saved_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.
@@ -148,15 +129,7 @@ class PerturbedTwoPointZO:
         Raises:
             InputError: a state of points of another shape or dtype.
         """
-        if state["point"].shape != self.point.shape or state["point"].dtype != self.point.dtype:
-            raise InputError(
-                f"state: has points of shape {tuple(state['point'].shape)} and {state['point'].dtype}, here they are "
-                f"{tuple(self.point.shape)} and {self.point.dtype}; load the state of the same problem"
-            )
-        self.point = state["point"].to(self.point.device, copy=True)
-        self.generator.set_state(state["generator"])
-        self.evaluations, self.steps = state["evaluations"], state["steps"]
-        self.skipped_steps = state["skipped_steps"]
+        load_state(self, state)
 
     def _draw(self) -> Tensor:
         if self.directions == "coordinates":
