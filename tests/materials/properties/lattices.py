@@ -17,12 +17,15 @@ SMALL: dict[str, dict] = {
     "cgc": {"width": 12, "layers": 2},
     "cgc+": {"width": 12, "layers": 2},
     "nnconv": {"width": 6, "layers": 2, "hidden": 8},
+    "frame-averaged-cgc": {"width": 12, "layers": 2},
+    "frame-averaged-nnconv": {"width": 6, "layers": 2},
 }
 
 
 def cells() -> list[StrutLattice]:
-    """Three cells of different sizes, the last without any symmetry."""
+    """Three cells of different sizes, the last without any symmetry; the first is stretched and has axes of its own."""
     octet = named_cell("octet", density=0.02)
+    octet = octet.replace(cell=octet.cell @ torch.diag(torch.tensor([1.0, 1.2, 1.5], dtype=torch.float64)))
     diamond = named_cell("diamond", density=0.03)
     generator = torch.Generator().manual_seed(0)
     moved = diamond.positions + 0.05 * torch.randn(diamond.positions.shape, generator=generator, dtype=torch.float64)

@@ -30,8 +30,8 @@ def predict(model: PropertyModel, lattices: list[StrutLattice]) -> Tensor:
 
 
 def test_all_lattice_networks_are_here() -> None:
-    ours = {name for name, x in PROPERTIES.items() if "lattice_network" in x.place or "crystal_graph" in x.place}
-    assert ours == set(SMALL)
+    modules = ("lattice_network", "crystal_graph", "frame_averaged")
+    assert {name for name, x in PROPERTIES.items() if any(module in x.place for module in modules)} == set(SMALL)
 
 
 @every
@@ -81,10 +81,18 @@ def test_batch_is_its_structures(name: str) -> None:
     assert relative(predict(model, lattices), alone) < EXACT
 
 
-@pytest.mark.parametrize("target", sorted(TARGETS))
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *(("lattice", target) for target in sorted(TARGETS)),
+        ("frame-averaged-cgc", "elasticity"),
+        ("frame-averaged-cgc", "piezo-optic"),
+        ("frame-averaged-nnconv", "elasticity"),
+    ],
+)
 @pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
-def test_tensors_turn_with_the_lattice(target: str, improper: bool) -> None:
-    model, data = model_of("lattice", target=target), batch_of(cells())
+def test_tensors_turn_with_the_lattice(name: str, target: str, improper: bool) -> None:
+    model, data = model_of(name, target=target), batch_of(cells())
     q = random_rotations(len(data), generator=torch.Generator().manual_seed(4)) * (-1.0 if improper else 1.0)
     found, expected = model(turned(data, q)).detach(), model.target.rotate(model(data).detach(), q)
     assert float(expected.flatten(1).norm(dim=1).max()) > 1e-6

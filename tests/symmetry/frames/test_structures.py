@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from polyad.graphs.neighbors import edge_vectors, neighbor_list
 from polyad.graphs.points import PointGraph
 from polyad.symmetry.frames import DegenerateFrameWarning, FrameAveraged
 from polyad.symmetry.initialisation import seeded
+from polyad.symmetry.irreps import Irreps
 from polyad.tensors.rotations import random_rotations
 from polyad.training import fit
 
@@ -90,6 +92,42 @@ def test_any_network_becomes_equivariant_on_full_frames(group: str, covariance: 
     mirrored = error(model, -turn)
     assert mirrored < 1e-8 if group == "E" else mirrored > 1e-2
     assert error(averaged(mode="augmented").eval(), turn) > 1e-2  # the bare network
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0], ids=["rotation", "reflection"])
+def test_features_of_any_irreps_turn_with_their_structures(sign: float) -> None:
+    class Features(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.raw = Raw()
+
+        def forward(self, graph: PointGraph) -> Tensor:
+            found = self.raw(graph)
+            return torch.cat([found["energy"], found["forces"].view(graph.num_structures, -1)], dim=1)
+
+    irreps = Irreps("2x0o+1x1e+1x0e+1x1o+1x3o")
+    graph, turn = clouds(), sign * random_rotations(1, generator=torch.Generator().manual_seed(2))[0]
+    model = FrameAveraged(Features(), outputs=irreps, cutoff=CUTOFF).eval()
+    with torch.no_grad():
+        plain, moved = model(graph), model(graph_of(graph.positions @ turn.T + 2.0, graph.num_structures))
+    assert all(float(part.norm()) > 0.1 for part in irreps.split(plain))
+    assert float((moved - irreps.rotate(plain, turn.expand(len(plain), 3, 3))).abs().max()) < 1e-8
+
+
+def test_cells_are_turned_along() -> None:
+    graph, seen = replace(clouds(3), cell=torch.randn(3, 3, 3, **DOUBLE)), []
+
+    class Volume(nn.Module):
+        def forward(self, turned: PointGraph) -> Tensor:
+            assert turned.cell is not None
+            seen.append(turned.cell)
+            return (turned.cell[:, 0] * turned.positions.view(len(turned.cell), POINTS, 3)[:, 0]).sum(1, keepdim=True)
+
+    value = FrameAveraged(Volume(), outputs="structure_scalar", cutoff=CUTOFF).eval()(graph)
+    centred = graph.positions.view(3, POINTS, 3) - graph.positions.view(3, POINTS, 3).mean(1, keepdim=True)
+    assert graph.cell is not None
+    torch.testing.assert_close(value, (graph.cell[:, 0] * centred[:, 0]).sum(1, keepdim=True))
+    assert seen[0].shape == (24, 3, 3)
 
 
 def test_frames_without_reflections_tell_mirror_images_apart() -> None:

@@ -144,6 +144,19 @@ PROPERTIES: dict[str, Architecture] = {
             positivity="none",
         ),
         Architecture(
+            "frame-averaged-cgc",
+            "polyad.materials.properties.frame_averaged:FrameAveragedCrystalGraph",
+            "cgc in the principal axes of every structure: exact but for cells with equal moments, such as cubic ones",
+            rate=1e-2,
+        ),
+        Architecture(
+            "frame-averaged-nnconv",
+            "polyad.materials.properties.frame_averaged:FrameAveragedCrystalGraph",
+            "the same with nnconv",
+            {"backbone": "nnconv"},
+            rate=1e-3,
+        ),
+        Architecture(
             "gaussian-moment-tensors",
             "polyad.materials.properties.magnetic_anisotropy:GaussianMomentTensors",
             "coefficients times Cartesian moments, for scalars and symmetric matrices such as zero-field splittings",

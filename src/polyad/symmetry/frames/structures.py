@@ -29,6 +29,7 @@ from polyad.errors import InputError
 from polyad.graphs.points import PointGraph
 from polyad.symmetry.frames.euclidean import REPRESENTATIONS, EuclideanFrames
 from polyad.symmetry.frames.space import edge_covariance, frames_3d, random_axes
+from polyad.symmetry.irreps import Irreps
 
 _MODES, _INFERENCES = ("stochastic", "full", "augmented"), ("full", "stochastic")
 _SCALARS = {"scalar": "scalar", "structure_scalar": "scalar"}
@@ -42,7 +43,7 @@ class FrameAveraged(nn.Module):
         model: takes a `PointGraph`, whose vectors and centred positions are given in the axes of a frame, and returns a
             tensor or a dictionary of tensors. Elements are handed over together, as further structures.
         outputs: how the tensor, or each of the named ones, turns: "scalar", "vector", "matrix" of nodes, or
-            "structure_scalar", "structure_vector", "structure_matrix".
+            "structure_scalar", "structure_vector", "structure_matrix", or the `Irreps` of a flat feature of structures.
         cutoff: of the neighbour list, where the weights of edges in the covariance end.
         mode: "stochastic", "full" or "augmented", in training.
         inference: "full" or "stochastic" in evaluation, for the first two modes.
@@ -60,7 +61,7 @@ class FrameAveraged(nn.Module):
         self,
         model: nn.Module,
         *,
-        outputs: str | Mapping[str, str],
+        outputs: str | Irreps | Mapping[str, str | Irreps],
         cutoff: float,
         mode: str = "stochastic",
         inference: str = "full",
@@ -77,11 +78,11 @@ class FrameAveraged(nn.Module):
                 f"FrameAveraged: mode {mode!r}, inference {inference!r}, covariance {covariance!r}; "
                 f"allowed are {', '.join(_MODES)}; {', '.join(_INFERENCES)}; edges, positions"
             )
-        names = [outputs] if isinstance(outputs, str) else list(outputs.values())
-        unknown = [name for name in names if name not in {*_SCALARS, *REPRESENTATIONS}]
+        names = list(outputs.values()) if isinstance(outputs, Mapping) else [outputs]
+        unknown = [name for name in names if isinstance(name, str) and name not in {*_SCALARS, *REPRESENTATIONS}]
         if unknown or not names:
             raise InputError(f"outputs: {unknown or 'none'}; give each of {', '.join({*_SCALARS, *REPRESENTATIONS})}")
-        self.model, self.outputs = model, outputs if isinstance(outputs, str) else dict(outputs)
+        self.model, self.outputs = model, dict(outputs) if isinstance(outputs, Mapping) else outputs
         self.cutoff, self.mode, self.inference, self.group = float(cutoff), mode, inference, group
         self.plane, self.covariance, self.detach, self.tolerance = plane, covariance, detach, tolerance
         self.seed = seed
@@ -100,7 +101,7 @@ class FrameAveraged(nn.Module):
         frames = self._chosen(graph)
         copies = {name: value.repeat(len(frames), *[1] * (value.ndim - 1)) for name, value in of_nodes.items()}
         found = self.model(turned(graph, frames), **copies)
-        if isinstance(self.outputs, str):
+        if not isinstance(self.outputs, dict):
             return _averaged(frames, found, self.outputs)
         if set(found) != set(self.outputs):
             raise InputError(f"outputs: the model gave {sorted(found)}, promised are {sorted(self.outputs)}")
@@ -156,14 +157,19 @@ def turned(graph: PointGraph, frames: EuclideanFrames) -> PointGraph:
         num_structures=count * graph.num_structures,
         positions=frames.to_frame(graph.positions, "position").flatten(0, 1),
         edge_scalars=graph.edge_scalars.repeat(count, 1),
+        cell=None if graph.cell is None else frames.to_frame(graph.cell, "structure_vector").flatten(0, 1),
     )
 
 
-def _averaged(frames: EuclideanFrames, values: Tensor, kind: str) -> Tensor:
-    rows = frames.structure if not kind.startswith("structure") else frames.translation
+def _averaged(frames: EuclideanFrames, values: Tensor, kind: str | Irreps) -> Tensor:
+    of_nodes = isinstance(kind, str) and not kind.startswith("structure")
+    rows = frames.structure if of_nodes else frames.translation
     if len(values) != len(frames) * len(rows):
         raise InputError(f"{kind}: the model gave {len(values)} rows for {len(frames)} elements of {len(rows)} rows")
-    return frames.average(values.unflatten(0, (len(frames), len(rows))), _SCALARS.get(kind, kind))
+    by_element = values.unflatten(0, (len(frames), len(rows)))
+    if isinstance(kind, Irreps):
+        return kind.rotate(by_element, frames.rotation, check=False).mean(0)
+    return frames.average(by_element, _SCALARS.get(kind, kind))
 
 
 def _as_given(graph: PointGraph, *, plane: bool) -> EuclideanFrames:
