@@ -199,14 +199,15 @@ def restore_exactly(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) 
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, parameter in zip(numbers, parameters, strict=True):
         if number in state["state"]:
-            optimizer.state[parameter] = _copied(state["state"][number], parameter.device)
+            optimizer.state[parameter] = copied(state["state"][number], parameter.device)
 
 
-def _copied(value: Any, device: torch.device) -> Any:
+def copied(value: Any, device: torch.device) -> Any:
+    """A value of a state with all its tensors copied to a device, dtypes as they are."""
     if isinstance(value, Tensor):
         return value.detach().clone().to(device)
     if isinstance(value, dict):
-        return {key: _copied(item, device) for key, item in value.items()}
+        return {key: copied(item, device) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_copied(item, device) for item in value)
+        return type(value)(copied(item, device) for item in value)
     return value

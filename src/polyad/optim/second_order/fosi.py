@@ -148,11 +148,7 @@ class FOSI(GradientOptimizer):
             raise InputError("state: holds no spectrum, so it is not one of FOSI; load it into the optimiser it is of")
         super().load_state_dict(state_dict)
         device = self.param_groups[0]["params"][0].device
-        saved = state_dict["state"][_SPECTRUM]
-        self.state[_SPECTRUM] = {
-            key: value.detach().clone().to(device) if isinstance(value, Tensor) else value
-            for key, value in saved.items()
-        }
+        self.state[_SPECTRUM] = checks.copied(state_dict["state"][_SPECTRUM], device)
         self.base.param_groups = list(self.param_groups)
         self.base.state.clear()
         for parameter, state in self.state.items():
