@@ -1,4 +1,4 @@
-"""Potentials beside their peers: `python benchmarks/materials.py [mace|rmd17]`.
+"""Potentials beside their peers: `python benchmarks/materials.py [mace|steps|rmd17]`.
 
 mace-torch pins an e3nn of its own, so it lives in an environment of its own, whose Python is named by the variable
 POLYAD_MACE_TORCH (`python -m venv peer && peer/bin/pip install mace-torch==0.3.16`). Processes alternate.
@@ -15,13 +15,19 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from harness import RESULTS, Benchmark, run_rows
+from harness import RESULTS, Benchmark, interleave, run_rows
 
 from polyad.claims.data import find_data
+from polyad.materials.learning.potentials import new_potential
+from polyad.materials.learning.properties import new_property, prepare_property
 from polyad.materials.learning.registry import POTENTIALS
+from polyad.materials.potentials import PotentialLoss, prepare_energies
+from polyad.materials.properties.losses import PropertyLoss
+from polyad.materials.structures import read_structures
 
 PEERS = Path(__file__).parent / "peers"
 TURNS = 3
@@ -60,6 +66,40 @@ def mace() -> list[dict[str, object]]:
                 | {"ours GB": ours["memory"], "mace-torch GB": theirs["memory"]}
             )
     return rows
+
+
+def steps() -> list[dict[str, object]]:
+    """A training step and a prediction of every potential, and of the networks for scalars of crystals."""
+    frames, crystals = find_data("molecules/3bpa_train_300K.xyz.gz"), find_data("crystals/perov_5_val.csv.gz")
+    if frames is None or crystals is None:
+        return [{"not run": "set POLYAD_DATA to a folder with the 3BPA frames and the perov_5 crystals"}]
+    runs: dict[tuple[str, str], tuple[torch.nn.Module, Callable[[], object], Callable[[], object]]] = {}
+    molecules = read_structures(frames, limit=10).with_neighbors(5.0)
+    for name in sorted(POTENTIALS):
+        potential = new_potential(molecules, name)[0].float()
+        batch = prepare_energies(molecules, potential).to(torch.float32)
+        loss = PotentialLoss()
+        runs["10 frames of 27 atoms", name] = (
+            potential,
+            lambda loss=loss, model=potential, batch=batch: loss(model.train(), batch).backward(),
+            lambda model=potential, batch=batch: model.eval()(batch),
+        )
+    perovskites = read_structures(crystals, limit=32)
+    for name in ("icomformer", "ecomformer", "cgc", "frame-averaged-cgc"):
+        model = new_property(perovskites, name, target="heat_ref")[0].float()
+        batch = prepare_property(perovskites, model).to(torch.float32)
+        score = PropertyLoss(model.target, scale=float(model.scale), relative=False)
+        runs["32 crystals of 5 atoms", name] = (
+            model,
+            lambda score=score, model=model, batch=batch: score(model.train(), batch).backward(),
+            lambda model=model, batch=batch: model.eval()(batch),
+        )
+    times = [interleave({name: run[k] for name, run in runs.items()}, repeats=5) for k in (1, 2)]
+    return [
+        {"batch": name[0], "network": name[1], "parameters": sum(p.numel() for p in runs[name][0].parameters())}
+        | {"step ms": 1e3 * times[0][name], "prediction ms": 1e3 * times[1][name]}
+        for name in runs
+    ]
 
 
 def rmd17() -> list[dict[str, object]]:
@@ -103,6 +143,11 @@ BENCHMARKS = {
         "MACE beside mace-torch: energies and forces of 10 frames of 3BPA, float32",
         "a training step at least 1.3 x faster, memory no higher",
         mace,
+    ),
+    "steps": Benchmark(
+        "Training step and prediction of every network, float32, one thread, each with its desktop options",
+        "measured; torchmd-net, TensorNet's peer, needs CUDA's compiler and did not install here",
+        steps,
     ),
     "rmd17": Benchmark(
         "Potentials on rMD17, 950 frames: mean absolute test errors after equal processor time on one thread",
