@@ -181,6 +181,12 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "steepest descent under the largest such norm of all layers",
                 (1e-3, 1.0),
             ),
+            Entry(
+                "multiadam",
+                "polyad.optim.multiscale:MultiAdam",
+                "Adam with means of its own for every loss of a list; on a single loss, Adam with slow means",
+                (1e-5, 0.1),
+            ),
         )
     }
 )

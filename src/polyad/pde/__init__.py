@@ -1,0 +1,1 @@
+"""Partial differential equations. Modules are imported by name; nothing is loaded before."""
