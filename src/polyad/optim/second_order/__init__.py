@@ -1,8 +1,10 @@
-"""Second-order methods: cubic models, accelerated and gradient-normalised Newton by oracle; FOSI, L-BFGS."""
+"""Second-order methods: Newton on cubic models, accelerated, gradient-normalised; FOSI, L-BFGS, Gauss-Newton."""
 
 from polyad.optim.second_order.accelerated import AcceleratedInexactNewton
 from polyad.optim.second_order.cubic import CubicStep, minimize_cubic
+from polyad.optim.second_order.fields import CurvatureAwareFit, FitRecord, psnr
 from polyad.optim.second_order.fosi import FOSI
+from polyad.optim.second_order.gauss_newton import GaussNewton, gauss_newton_product
 from polyad.optim.second_order.gradient_normalized import GradientNormalizedNewton
 from polyad.optim.second_order.lbfgs import LBFGS
 from polyad.optim.second_order.line_search import strong_wolfe
@@ -13,8 +15,13 @@ __all__ = [
     "LBFGS",
     "AcceleratedInexactNewton",
     "CubicStep",
+    "CurvatureAwareFit",
+    "FitRecord",
+    "GaussNewton",
     "GradientNormalizedNewton",
+    "gauss_newton_product",
     "gradient_normalized_smoothness",
     "minimize_cubic",
+    "psnr",
     "strong_wolfe",
 ]
