@@ -1,20 +1,25 @@
-"""Accelerated cubic Newton with a stochastic gradient and an inexact Hessian, for convex functions.
+"""Accelerated Newton and third-order methods with stochastic gradients and inexact derivatives, for convex functions.
 
-With alpha_t = 3 / (t + 3) and A_t = 6 / ((t + 1)(t + 2)(t + 3)), from y_0 = x_0 and G = 0,
+Both follow the estimating sequence of `polyad.optim.second_order.estimating`. Of order p = 2, with A_t, alpha_t as
+there and the model's minimiser
 
-    v       = (1 - alpha_t) x_t + alpha_t y_t
-    x_{t+1} = v + argmin_h g(v).h + h.H(v)h/2 + dbar_t |h|^2/2 + M |h|^3/6
-    G      += alpha_t / A_t g(x_{t+1})
-    y_{t+1} = argmin_x b/2 |x - x_0|^2 + k/3 |x - x_0|^3 + G.x,     b = kappa2 + lambda,  k = kappa3
+    x_{t+1} = v + argmin_h g(v).h + h.H(v)h/2 + dbar_t |h|^2/2 + M |h|^3/6,
 
     lambda_t = sigma/R (t+3)^{5/2},                 dbar_t = delta2 + (sigma + tau)/R (t+3)^{3/2},
-    kappa2_{t+1} = 2 dbar_t alpha_{t+1}^2/A_{t+1},  kappa3_{t+1} = 8M/3 alpha_{t+1}^3/A_{t+1}
+    kappa2_{t+1} = 2 dbar_t alpha_{t+1}^2/A_{t+1},  kappa3_{t+1} = 8M/3 alpha_{t+1}^3/A_{t+1};
+
+of order p = 3 the model has D3[h, h, h]/6 and the powers dbar_t |h|^2/2 + 4 delta3 |h|^3/6 + M |h|^4/24, and
+
+    lambda_t = sigma/R (t+4)^{7/2},                 dbar_t = delta2 + (sigma + tau)/R (t+4)^{3/2},
+    kappa2 = 3 dbar_t alpha^2/A,  kappa3 = 8 sqrt(3) delta3 alpha^3/A,  kappa4 = 9M/2 alpha^4/A,  all at t + 1.
 
 Source: A. Agafonov, D. Kamzolov, A. Gasnikov, A. Kavis, K. Antonakopoulos, V. Cevher and M. Takac, ICLR 2024,
 arXiv:2309.01570.
 
-*Deviations*: the four schedules have the units and the growth that the paper's proof needs; their constants are not
-copied from it. y_{t+1} takes lambda_{t}, the noise that G holds by then.
+*Deviations*: schedules have the units and the growth of the paper's proof, not its constants. Those of order 3 are
+derived from <g(x_{t+1}), v - x_{t+1}> >= min over the penalty that dominates, and the uniform convexity 2^{2-i} of
+|x|^i / i; for p = 2 the same way gives 4/sqrt(3) M <= 8M/3. y_{t+1} takes lambda_t, the noise that G holds by then. All
+schedules can be replaced.
 
 *When not to use it*: on small, smooth problems with exact derivatives plain Newton converges superlinearly and wins.
 """
@@ -22,25 +27,23 @@ copied from it. y_{t+1} takes lambda_{t}, the noise that G holds by then.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.optim import checks
 from polyad.optim.second_order.cubic import minimize_cubic
-
-Hessian = Tensor | Callable[[Tensor], Tensor]
-Oracle = Callable[[Tensor], tuple[Any, Tensor, Hessian]]
-"""x -> (value, gradient, Hessian as a matrix or as v -> H v)."""
+from polyad.optim.second_order.estimating import EstimatingSequence, Schedule, growth
+from polyad.optim.second_order.oracles import Oracle, derivatives
+from polyad.optim.second_order.quartic import minimize_quartic
 
 
 @final
 class AcceleratedInexactNewton:
-    """`step(oracle)` moves `x`; `y` and `total_gradient` (G) are the estimating sequence's.
+    """The method of second order; `step(oracle)` moves `x`.
 
     Args:
         start: x_0, (n,); copied to float64.
@@ -49,6 +52,10 @@ class AcceleratedInexactNewton:
         sigma: standard deviation of the gradient's noise.
         tau: norm of the cubic model's gradient that is small enough.
         delta2: spectral norm of the Hessian's error.
+        noise_schedule: t -> lambda_t, in place of the module's; so are the next three.
+        penalty_schedule: t -> dbar_t.
+        square_schedule: t -> kappa2_{t+1}.
+        cube_schedule: t -> kappa3_{t+1}.
 
     Raises:
         InputError: a constant that cannot be used, or a start that is not finite.
@@ -63,70 +70,163 @@ class AcceleratedInexactNewton:
         sigma: float = 0.0,
         tau: float = 0.0,
         delta2: float = 0.0,
+        noise_schedule: Schedule | None = None,
+        penalty_schedule: Schedule | None = None,
+        square_schedule: Schedule | None = None,
+        cube_schedule: Schedule | None = None,
     ) -> None:
         checks.check_positive(cubic=cubic, radius=radius)
         checks.check_not_negative(sigma=sigma, tau=tau, delta2=delta2)
-        if start.is_complex() or not bool(start.isfinite().all()):
-            raise InputError("start: must be real and finite")
-        self.cubic, self.radius, self.sigma, self.tau, self.delta2 = cubic, radius, sigma, tau, delta2
-        self.start = start.detach().double().clone()
-        self.x, self.y = self.start.clone(), self.start.clone()
-        self.total_gradient = torch.zeros_like(self.start)
-        self.steps = 0
+        self.cubic, self.tau = cubic, tau
+        self.penalty = penalty_schedule or (lambda t: delta2 + (sigma + tau) / radius * (t + 3) ** 1.5)
+        self.sequence = EstimatingSequence(
+            start,
+            order=2,
+            noise=noise_schedule or (lambda t: sigma / radius * (t + 3) ** 2.5),
+            kappas=(
+                square_schedule or (lambda t: 2 * self.penalty(t) * growth(t, 2, 2)),
+                cube_schedule or (lambda t: 8 * cubic / 3 * growth(t, 2, 3)),
+            ),
+        )
 
-    def step(self, oracle: Oracle) -> Any:
+    @property
+    def x(self) -> Float[Tensor, " n"]:
+        """x_t, the iterate."""
+        return self.sequence.x
+
+    def step(self, oracle: Oracle) -> float:
         """One step, two calls of the oracle; returns its value at the new x.
 
         Raises:
-            InputError: a gradient or Hessian that is not finite; nothing has changed then.
+            InputError: what `polyad.optim.second_order.oracles.derivatives` refuses; nothing has changed then.
         """
-        t = self.steps
-        alpha = _alpha(t)
-        penalty = self.delta2 + (self.sigma + self.tau) / self.radius * (t + 3) ** 1.5
-        v = (1 - alpha) * self.x + alpha * self.y
-        _, gradient, hessian = oracle(v)
-        model = minimize_cubic(gradient, hessian, cubic=self.cubic, quadratic=penalty, tolerance=self.tau)
-        x = v + model.step
-        value, gradient, _ = oracle(x)
-        if not bool(gradient.isfinite().all()):
-            raise InputError("oracle: the gradient is not finite; raise `cubic`, or look at the function")
-        total = self.total_gradient + alpha / _weight(t) * gradient.double()
-        after, weight = _alpha(t + 1), _weight(t + 1)
-        linear = 2 * penalty * after**2 / weight + self.sigma / self.radius * (t + 3) ** 2.5
-        self.x, self.total_gradient = x, total
-        self.y = self.start + minimize_powers(total, linear, 8 * self.cubic / 3 * after**3 / weight)
-        self.steps = t + 1
-        return value
+        v = self.sequence.looking_point()
+        there = derivatives(oracle, v)
+        assert there.hessian is not None
+        model = minimize_cubic(
+            there.gradient,
+            there.hessian,
+            cubic=self.cubic,
+            quadratic=self.penalty(self.sequence.steps),
+            tolerance=self.tau,
+        )
+        return _arrive(self.sequence, v + model.step, oracle)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on to the bit."""
-        return {name: getattr(self, name) for name in ("start", "x", "y", "total_gradient", "steps")}
+        return self.sequence.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.
 
         Raises:
-            InputError: the state of a point of another size.
+            InputError: the state of something else, or of a point of another size.
         """
-        if state["x"].shape != self.x.shape:
-            raise InputError(f"state: has {len(state['x'])} numbers, here there are {len(self.x)}")
-        for name in ("start", "x", "y", "total_gradient"):
-            setattr(self, name, state[name].clone())
-        self.steps = int(state["steps"])
+        self.sequence.load_state_dict(state)
 
 
-def minimize_powers(slope: Float[Tensor, " n"], linear: float, square: float) -> Float[Tensor, " n"]:
-    """The minimiser of b/2 |h|^2 + k/3 |h|^3 + G.h, with b = `linear` >= 0 and k = `square` > 0, in closed form."""
-    norm = float(torch.linalg.vector_norm(slope))
-    if norm == 0:
-        return torch.zeros_like(slope)
-    root = 2 * norm / (linear + math.sqrt(linear**2 + 4 * square * norm))  # of k r^2 + b r = |G|, without cancellation
-    return -slope / (linear + square * root)
+@final
+class AcceleratedInexactTensor:
+    """The method of order p = 3; `step(oracle)` moves `x`. With p = 2 use `AcceleratedInexactNewton`.
+
+    Args:
+        start: x_0, (n,); copied to float64.
+        p: order of the model; 3.
+        quartic: M, at least 3 times the Lipschitz constant of the third derivative; from 6 times on models are
+            minimised at a linear rate.
+        radius: R, about |x_0 - x*|; matters only where `sigma` or `tau` is not 0.
+        sigma: standard deviation of the gradient's noise.
+        tau: norm of the model's gradient that is small enough.
+        delta2: spectral norm of the Hessian's error.
+        delta3: norm of the third derivative's error.
+        noise_schedule: t -> lambda_t, in place of the module's; so are the next four.
+        penalty_schedule: t -> dbar_t.
+        square_schedule: t -> kappa2_{t+1}.
+        cube_schedule: t -> kappa3_{t+1}.
+        fourth_schedule: t -> kappa4_{t+1}.
+
+    Raises:
+        InputError: a constant that cannot be used, another order, or a start that is not finite.
+    """
+
+    def __init__(
+        self,
+        start: Float[Tensor, " n"],
+        *,
+        p: int = 3,
+        quartic: float,
+        radius: float,
+        sigma: float = 0.0,
+        tau: float = 0.0,
+        delta2: float = 0.0,
+        delta3: float = 0.0,
+        noise_schedule: Schedule | None = None,
+        penalty_schedule: Schedule | None = None,
+        square_schedule: Schedule | None = None,
+        cube_schedule: Schedule | None = None,
+        fourth_schedule: Schedule | None = None,
+    ) -> None:
+        if p != 3:
+            raise InputError(f"p: must be 3, got {p}; for order 2 use AcceleratedInexactNewton")
+        checks.check_positive(quartic=quartic, radius=radius)
+        checks.check_not_negative(sigma=sigma, tau=tau, delta2=delta2, delta3=delta3)
+        self.quartic, self.cubic, self.tau = quartic, 4 * delta3, tau
+        self.penalty = penalty_schedule or (lambda t: delta2 + (sigma + tau) / radius * (t + 4) ** 1.5)
+        self.sequence = EstimatingSequence(
+            start,
+            order=3,
+            noise=noise_schedule or (lambda t: sigma / radius * (t + 4) ** 3.5),
+            kappas=(
+                square_schedule or (lambda t: 3 * self.penalty(t) * growth(t, 3, 2)),
+                cube_schedule or (lambda t: 8 * math.sqrt(3) * delta3 * growth(t, 3, 3)),
+                fourth_schedule or (lambda t: 9 * quartic / 2 * growth(t, 3, 4)),
+            ),
+        )
+
+    @property
+    def x(self) -> Float[Tensor, " n"]:
+        """x_t, the iterate."""
+        return self.sequence.x
+
+    def step(self, oracle: Oracle) -> float:
+        """One step, two calls of the oracle; returns its value at the new x.
+
+        Args:
+            oracle: of third order, as `FunctionOracle(function, order=3)` is.
+
+        Raises:
+            InputError: what `polyad.optim.second_order.oracles.derivatives` refuses; nothing has changed then.
+            ConvergenceError: the model's minimiser was not found, see `minimize_quartic`.
+        """
+        v = self.sequence.looking_point()
+        there = derivatives(oracle, v, order=3)
+        assert there.hessian is not None
+        assert there.third is not None
+        model = minimize_quartic(
+            there.gradient,
+            there.hessian,
+            there.third,
+            quartic=self.quartic,
+            cubic=self.cubic,
+            quadratic=self.penalty(self.sequence.steps),
+            tolerance=self.tau,
+        )
+        return _arrive(self.sequence, v + model.step, oracle)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on to the bit."""
+        return self.sequence.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            InputError: the state of something else, or of a point of another size.
+        """
+        self.sequence.load_state_dict(state)
 
 
-def _alpha(t: int) -> float:
-    return 3 / (t + 3)
-
-
-def _weight(t: int) -> float:
-    return 6 / ((t + 1) * (t + 2) * (t + 3))
+def _arrive(sequence: EstimatingSequence, x: Tensor, oracle: Oracle) -> float:
+    found = derivatives(oracle, x, order=1)
+    sequence.advance(x, found.gradient)
+    return found.value
