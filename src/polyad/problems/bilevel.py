@@ -54,7 +54,7 @@ class BilevelProblem:
 
 
 def ridge_target(n: int = 5, *, seed: int = 0) -> BilevelProblem:
-    """F = |y - b|^2 / 2 + |x|^2 / 2, f = |y - A x|^2 / 2 with |A| = 1, solved by x = (A'A + I)^-1 A'b; in float64.
+    """F = |y - b|^2 / 2 + |x|^2 / 2, f = |y - A x|^2 / 2, |A| = |b| = 1, solved by x = (A'A + I)^-1 A'b; in float64.
 
     Args:
         n: length of x and y.
@@ -64,6 +64,7 @@ def ridge_target(n: int = 5, *, seed: int = 0) -> BilevelProblem:
     matrix = torch.randn(n, n, generator=generator, dtype=torch.float64)
     matrix = matrix / torch.linalg.matrix_norm(matrix, 2)
     target = torch.randn(n, generator=generator, dtype=torch.float64)
+    target = target / target.norm()
     x = torch.linalg.solve(matrix.mT @ matrix + torch.eye(n, dtype=torch.float64), matrix.mT @ target)
     return BilevelProblem(
         upper=lambda x, y: ((y[0] - target).square().sum() + x[0].square().sum()) / 2,

@@ -197,8 +197,10 @@ class MEHA(GradientOptimizer):
         y = leaves(self._y) if "lower" in levels else constants(self._y)
         variables = {"upper": x, "lower": y}
         with torch.enable_grad():
+            wanted = [v for level in levels for v in variables[level]]
             value = upper(x, y)
-            slopes = iter(gradients(value / self.strength + lower(x, y), [v for key in levels for v in variables[key]]))
+            above = gradients(value, wanted)  # one graph at a time: that is what memory is needed for
+            slopes = iter(descend(gradients(lower(x, y), wanted), above, -1 / self.strength))
             found = {level: [next(slopes) for _ in variables[level]] for level in levels}
             if "upper" in found:
                 difference = -lower(x, theta)
