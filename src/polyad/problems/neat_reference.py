@@ -257,9 +257,9 @@ class ListNEAT:
                 connections[(source, target)] = [weight, 1.0]
         if draw() < settings.delete_connection and connections:
             del connections[self.random.choice(list(connections))]
-        weight, bias, response = settings.weight, settings.bias, settings.response
+        bias, response = settings.bias, settings.response
         for link in connections.values():
-            link[0] = self._moved(link[0], weight)
+            link[0] = self._moved(link[0], settings.weight)
             if draw() < settings.toggle:
                 link[1] = 1.0 - link[1]
         moves_response = response.perturb + response.replace > 0

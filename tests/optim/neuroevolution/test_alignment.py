@@ -19,18 +19,21 @@ def pair() -> tuple[Population, Population]:
     return population, population[torch.randperm(200, generator=torch.Generator().manual_seed(0))]
 
 
-def test_distance_equals_that_of_dictionaries(pair: tuple[Population, Population]) -> None:
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_distance_equals_that_of_dictionaries(pair: tuple[Population, Population], engine: str) -> None:
     first, second = pair
-    found = distance(first, second, disjoint=1.3, difference=0.7)
+    found = distance(first, second, disjoint=1.3, difference=0.7, engine=engine)
     genomes = zip(as_genomes(first), as_genomes(second), strict=True)
     wanted = [neat_reference.distance(one, two, 1.3, 0.7) for one, two in genomes]
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-12, atol=1e-12)
 
 
-def test_distance_to_one_genome_equals_that_to_copies_of_it(pair: tuple[Population, Population]) -> None:
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_distance_to_one_genome_equals_that_to_copies_of_it(pair: tuple[Population, Population], engine: str) -> None:
     first, second = pair
     copies = second[torch.full((200,), 5)]
-    torch.testing.assert_close(distance(first, second[5:6]), distance(first, copies), rtol=1e-14, atol=1e-14)
+    found = distance(first, second[5:6], engine=engine)
+    torch.testing.assert_close(found, distance(first, copies, engine=engine), rtol=1e-14, atol=1e-14)
 
 
 def test_distance_by_hand() -> None:
@@ -45,16 +48,21 @@ def test_distance_is_symmetric_zero_on_itself_and_blind_to_rows(pair: tuple[Popu
     torch.testing.assert_close(distance(first, second), distance(second, first), rtol=1e-12, atol=1e-12)
     assert float(distance(first, shuffled(first)).abs().max()) == 0
     torch.testing.assert_close(
-        distance(shuffled(first), shuffled(second, seed=1)), distance(first, second), rtol=1e-12, atol=1e-12
+        distance(shuffled(first), shuffled(second, seed=1), engine="torch"),
+        distance(first, second),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
-def test_children_equal_those_of_dictionaries(pair: tuple[Population, Population]) -> None:
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_children_equal_those_of_dictionaries(pair: tuple[Population, Population], engine: str) -> None:
     fitter, other = pair
     generator = torch.Generator().manual_seed(4)
     node_picks = torch.rand(*fitter.nodes.shape[:2], 4, generator=generator) < 0.5
     connection_picks = torch.rand(*fitter.connections.shape[:2], 2, generator=generator) < 0.5
-    children = crossover(fitter, other, node_picks=node_picks, connection_picks=connection_picks)
+    other = shuffled(other)
+    children = crossover(fitter, other, node_picks=node_picks, connection_picks=connection_picks, engine=engine)
     mixed = 0
     for k, (one, two, child) in enumerate(
         zip(as_genomes(fitter), as_genomes(other), as_genomes(children), strict=True)

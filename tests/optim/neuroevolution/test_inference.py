@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from neat_populations import as_genomes, grown, shuffled
 
 from polyad.errors import InputError
-from polyad.optim.neuroevolution import ACTIVATIONS, AGGREGATIONS, Population, forward, initial_population, transform
+from polyad.optim.neuroevolution import (
+    ACTIVATIONS,
+    AGGREGATIONS,
+    Population,
+    check_population,
+    forward,
+    initial_population,
+    transform,
+)
 from polyad.optim.neuroevolution.population import ENABLED, RESPONSE, resized
 
 ENGINES = ("torch", "compiled")
@@ -162,6 +170,28 @@ def test_equals_neat_python() -> None:
                     assert not any(t == key and s < 3 for s, t in pairs)
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_loops_and_array_operations_write_the_same_program(population: Population, recurrent: bool) -> None:
+    for genomes in (population, shuffled(population)):
+        one, two = (transform(genomes, recurrent=recurrent, engine=engine) for engine in ("torch", "compiled"))
+        for field in fields(one):
+            first, second = getattr(one, field.name), getattr(two, field.name)
+            assert torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second, field.name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_broken_populations_are_refused(engine: str) -> None:
+    population = xor()
+    with pytest.raises(InputError, match="does not exist"):
+        transform(replace(population, nodes=population.nodes[:, :2]), engine=engine)
+    with pytest.raises(InputError, match="output"):
+        transform(replace(population, nodes=population.nodes[:, 1:]), engine=engine)
+    connections = population.connections.clone()
+    connections[0, 0, 0], connections[0, 0, 1] = 2, 3
+    with pytest.raises(InputError, match="genome 0 has a cycle"):
+        transform(replace(population, connections=connections), engine=engine)
+
+
 def test_bad_input_is_refused() -> None:
     population = xor()
     points = torch.zeros(4, 2, dtype=torch.float64)
@@ -171,11 +201,15 @@ def test_bad_input_is_refused() -> None:
         forward(population, points.float())
     with pytest.raises(InputError, match="rounds"):
         transform(population, recurrent=True, rounds=0)
-    lost = replace(population, nodes=population.nodes[:, :2])
+    for column, word in (("nodes", "node twice"), ("connections", "connection twice")):
+        rows = getattr(population, column)
+        doubled = replace(population, **{column: torch.cat([rows, rows[:, -1:]], 1)})
+        with pytest.raises(InputError, match=word):
+            check_population(doubled)
     with pytest.raises(InputError, match="does not exist"):
-        transform(lost)
-    with pytest.raises(InputError, match="output"):
-        transform(replace(population, nodes=population.nodes[:, 1:]))
+        check_population(replace(population, nodes=population.nodes[:, :2]))
+    with pytest.raises(InputError, match="lacks an output"):
+        check_population(replace(population, nodes=population.nodes[:, 1:]))
 
 
 def test_unused_parts_and_rows_are_left_out() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from neat_populations import VARIED, as_genomes, grown
+from neat_populations import VARIED, as_genomes, grown, shuffled
 
 from polyad.errors import InputError
 from polyad.optim.neuroevolution import (
@@ -183,17 +183,35 @@ def test_1000_mutations_leave_acyclic_whole_genomes() -> None:
     assert len({len(genome.nodes) for genome in as_genomes(population)}) > 3
 
 
-def test_a_genome_mutates_alike_alone_and_among_others(population: Population) -> None:
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
+def test_a_genome_mutates_alike_alone_and_among_others(population: Population, engine: str) -> None:
     draws = draw_mutations(population, torch.Generator().manual_seed(6))
     keys = keys_for_new_nodes(population, draws, VARIED, first_key=10_000)
-    together = packed(mutate(population, draws, VARIED, keys))
+    together = packed(mutate(population, draws, VARIED, keys, engine=engine), engine=engine)
     for k in range(0, SIZE, 9):
-        alone = packed(mutate(population[k : k + 1], draws[k : k + 1], VARIED, keys[k : k + 1]))
+        one = mutate(population[k : k + 1], draws[k : k + 1], VARIED, keys[k : k + 1], engine=engine)
+        alone = packed(one, engine=engine)
         for name in ("nodes", "connections"):
             torch.testing.assert_close(
                 getattr(alone, name)[0], getattr(together, name)[k], rtol=0, atol=0, equal_nan=True
             )
     assert as_genomes(together) != as_genomes(population)
+
+
+@pytest.mark.parametrize("feed_forward", [True, False])
+def test_loops_and_array_operations_give_the_same_genomes(population: Population, feed_forward: bool) -> None:
+    holes = shuffled(population)
+    settings = replace(VARIED, add_node=0.6, delete_node=0.4, delete_connection=0.5, feed_forward=feed_forward)
+    for genomes in (population, holes):
+        for seed in range(5):
+            draws = draw_mutations(genomes, torch.Generator().manual_seed(seed))
+            keys = keys_for_new_nodes(genomes, draws, settings, first_key=10_000)
+            one, two = (mutate(genomes, draws, settings, keys, engine=engine) for engine in ("torch", "compiled"))
+            for name in ("nodes", "connections"):
+                torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=0, atol=0, equal_nan=True)
+            for name in ("nodes", "connections"):
+                tables = [getattr(packed(one, engine=engine), name) for engine in ("torch", "compiled")]
+                torch.testing.assert_close(*tables, rtol=0, atol=0, equal_nan=True)
 
 
 def test_inputs_are_left_alone_and_functions_come_from_the_list(population: Population) -> None:

@@ -63,3 +63,69 @@ def _activate(x, how):
     if how == 6:
         return np.exp(-x * x)
     return abs(x)
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def order(nodes, connections, inputs, outputs, recurrent, level, source, target, output, uses):
+    """Level of every node that an output needs (-1 elsewhere), rows that connections join, which of them take part.
+
+    Returns a genome that is wrong and why (1: an output is missing, 2: an end of a connection, 3: a cycle), or (-1, 0).
+    """
+    rows, links = nodes.shape[1], connections.shape[1]
+    for genome in range(len(nodes)):
+        keys = nodes[genome, :, 0]
+        for k in range(outputs):
+            output[genome, k] = _row(keys, inputs + k, k)
+            if output[genome, k] < 0:
+                return genome, 1
+            level[genome, output[genome, k]] = 0
+        for c in range(links):
+            source[genome, c] = target[genome, c] = 0
+            start = connections[genome, c, 0]
+            if start != start:
+                continue
+            if start >= inputs:
+                source[genome, c] = _row(keys, start, 0)
+            target[genome, c] = _row(keys, connections[genome, c, 1], 0)
+            if source[genome, c] < 0 or target[genome, c] < 0:
+                return genome, 2
+            uses[genome, c] = connections[genome, c, 3] == 1
+        changed = True
+        while changed:
+            changed = False
+            for c in range(links):
+                follows = uses[genome, c] and level[genome, target[genome, c]] == 0
+                if follows and connections[genome, c, 0] >= inputs and level[genome, source[genome, c]] < 0:
+                    level[genome, source[genome, c]] = 0
+                    changed = True
+        for c in range(links):
+            uses[genome, c] = uses[genome, c] and level[genome, target[genome, c]] == 0
+        if recurrent:
+            continue
+        for sweep in range(rows + 1):
+            changed = False
+            for c in range(links):
+                if uses[genome, c] and connections[genome, c, 0] >= inputs:
+                    least = level[genome, source[genome, c]] + 1
+                    if level[genome, target[genome, c]] < least:
+                        level[genome, target[genome, c]] = least
+                        changed = True
+            if not changed:
+                break
+            if sweep == rows:
+                return genome, 3
+    return -1, 0
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _row(keys, key, start):
+    count = len(keys)
+    for step in range(count):
+        k = start + step
+        if k >= count:
+            k -= count
+        if keys[k] == key:
+            return k
+    return -1

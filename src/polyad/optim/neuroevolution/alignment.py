@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.optim.neuroevolution.engines import Engine, runs_compiled
 from polyad.optim.neuroevolution.population import (
     ACTIVATION,
     AGGREGATION,
@@ -25,7 +26,12 @@ from polyad.optim.neuroevolution.population import (
 
 
 def distance(
-    first: Population, second: Population, *, disjoint: float = 1.0, difference: float = 0.4
+    first: Population,
+    second: Population,
+    *,
+    disjoint: float = 1.0,
+    difference: float = 0.4,
+    engine: Engine = "auto",
 ) -> Float[Tensor, " genomes"]:
     """Compatibility distance of every genome of `first` to that of `second` in the same place, or to its only one.
 
@@ -37,8 +43,15 @@ def distance(
         second: as many genomes, or one.
         disjoint: weight of genes without a partner.
         difference: weight of differences.
+        engine: array operations or loops.
     """
     _check_pair(first, second, single=True)
+    if runs_compiled(engine, first.nodes):
+        from polyad.optim.neuroevolution._evolution_kernels import distances
+
+        result = first.nodes.new_empty(len(first))
+        distances(*first.arrays(), *second.arrays(), float(disjoint), float(difference), result.numpy())
+        return result
     nodes = _part(
         (first.nodes, first.node_codes), (second.nodes, second.node_codes), (BIAS, RESPONSE), (AGGREGATION, ACTIVATION)
     )
@@ -60,6 +73,7 @@ def crossover(
     *,
     node_picks: Bool[Tensor, "genomes nodes 4"],
     connection_picks: Bool[Tensor, "genomes connections 2"],
+    engine: Engine = "auto",
 ) -> Population:
     """Children with the genes of `fitter`; attributes of homologous genes come from `other` where picked.
 
@@ -68,8 +82,19 @@ def crossover(
         other: as many genomes.
         node_picks: for bias, response, aggregation and activation of each of the fitter's nodes: take the other's.
         connection_picks: likewise for weight and switch of each of the fitter's connections.
+        engine: array operations or loops.
     """
     _check_pair(fitter, other, single=False)
+    if runs_compiled(engine, fitter.nodes):
+        from polyad.optim.neuroevolution._evolution_kernels import mix
+
+        tables = [
+            torch.empty_like(rows, memory_format=torch.contiguous_format) for rows in (fitter.nodes, fitter.connections)
+        ]
+        picks = (node_picks, connection_picks)
+        for keys, mine, theirs, pick, table in zip((1, 2), fitter.arrays(), other.arrays(), picks, tables, strict=True):
+            mix(mine, theirs, pick.numpy(), keys, table.numpy())
+        return Population(*tables, fitter.inputs, fitter.outputs)
     nodes = _mixed((fitter.nodes, fitter.node_codes), (other.nodes, other.node_codes), node_picks, 1)
     connections = _mixed(
         (fitter.connections, fitter.connection_codes),

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.optim.neuroevolution.engines import Engine, runs_compiled
 from polyad.optim.neuroevolution.functions import ACTIVATIONS, REDUCTIONS
 from polyad.optim.neuroevolution.population import (
     ACTIVATION,
@@ -31,7 +32,6 @@ from polyad.optim.neuroevolution.population import (
     TARGET,
     WEIGHT,
     Population,
-    check_population,
     match,
     trimmed,
 )
@@ -118,69 +118,56 @@ class Program:
         )
 
 
-def transform(population: Population, *, recurrent: bool = False, rounds: int = 10, check: bool = True) -> Program:
+def transform(population: Population, *, recurrent: bool = False, rounds: int = 10, engine: Engine = "auto") -> Program:
     """The networks of a population as one program.
 
     Args:
-        population: genomes.
+        population: genomes, in which no gene stands twice (`check_population` looks for that).
         recurrent: cycles are allowed, and `rounds` steps are made.
         rounds: number of steps in recurrent mode.
-        check: whether the population is looked at first (`check_population`).
+        engine: what finds the levels; they are the same.
 
     Raises:
-        InputError: a cycle among connections that are switched on, without `recurrent`.
+        InputError: an output or an end of a connection is missing, or there is a cycle among connections that are
+            switched on, without `recurrent`.
     """
     if rounds < 1:
         raise InputError(f"rounds: must be at least 1, got {rounds}")
     population = trimmed(population)
-    if check:
-        check_population(population)
+    find = _ordered_by_loops if runs_compiled(engine, population.nodes) else _ordered
+    level, source, target, output, uses = find(population, recurrent)
     genomes, inputs = len(population), population.inputs
-    device = population.nodes.device
-    codes, live = population.node_codes, population.has_node
-    enabled = population.connections[..., ENABLED] == 1
-    source_key, target_key = (population.connections[..., column].nan_to_num().long() for column in (SOURCE, TARGET))
-    from_input = source_key < inputs
-    source, target = match(source_key, codes)[0], match(target_key, codes)[0]
-    output_keys = torch.arange(inputs, inputs + population.outputs, device=device).expand(genomes, -1)
-    outputs = match(output_keys, codes)[0]
-    needed = _needed(live, source, target, enabled & ~from_input, outputs)
-    enabled &= needed.gather(1, target)
-    if recurrent:
-        level = torch.zeros_like(codes)
-    else:
-        level = _levels(needed, source, target, enabled & ~from_input)
-        rounds = 1
-    genome, row = needed.nonzero(as_tuple=True)
+    genome, row = (level >= 0).nonzero(as_tuple=True)
     depth, order = level[genome, row].sort(stable=True)
     genome, row = genome[order], row[order]
-    node = torch.zeros_like(codes)
-    node[genome, row] = torch.arange(len(genome), device=device)
-    owner, connection = enabled.nonzero(as_tuple=True)
+    node = torch.zeros_like(level)
+    node[genome, row] = torch.arange(len(genome), device=node.device)
+    owner, connection = uses.nonzero(as_tuple=True)
     target_node, order = node[owner, target[owner, connection]].sort(stable=True)
     owner, connection = owner[order], connection[order]
+    genes = population.connections[owner, connection]
+    source_key = genes[:, SOURCE].long()
     slot = torch.where(
-        from_input[owner, connection],
-        owner * inputs + source_key[owner, connection],
+        source_key < inputs,
+        owner * inputs + source_key,
         genomes * inputs + node[owner, source[owner, connection]],
     )
     counts = torch.bincount(target_node, minlength=len(genome)).cumsum(0)
-    sizes = torch.bincount(depth).cumsum(0).tolist()
     attributes = population.nodes[genome, row]
     return Program(
-        levels=(0, *sizes),
+        levels=(0, *torch.bincount(depth).cumsum(0).tolist()),
         starts=torch.cat([counts.new_zeros(1), counts]),
         source=slot,
-        weight=population.connections[owner, connection, WEIGHT].contiguous(),
+        weight=genes[:, WEIGHT].contiguous(),
         bias=attributes[:, BIAS].contiguous(),
         response=attributes[:, RESPONSE].contiguous(),
         aggregation=attributes[:, AGGREGATION].long(),
         activation=attributes[:, ACTIVATION].long(),
         genome=genome,
-        output=genomes * inputs + node.gather(1, outputs),
+        output=genomes * inputs + node.gather(1, output),
         genomes=genomes,
         inputs=inputs,
-        rounds=rounds,
+        rounds=rounds if recurrent else 1,
     )
 
 
@@ -189,19 +176,19 @@ def forward(
     networks: Population | Program,
     inputs: Float[Tensor, "*genomes points inputs"],
     *,
-    engine: Literal["auto", "torch", "compiled"] = "auto",
+    engine: Engine = "auto",
 ) -> Float[Tensor, "genomes points outputs"]:
     """Outputs of all networks.
 
     Args:
         networks: a program, or a population that is transformed first.
         inputs: the same points for all genomes, (points, inputs), or points of their own, (genomes, points, inputs).
-        engine: "torch" on any device; "compiled", a loop on the processor; "auto", the loop where it can run.
+        engine: array operations or loops.
 
     Raises:
         InputError: inputs of another shape, dtype or device than the networks'.
     """
-    program = transform(networks) if isinstance(networks, Population) else networks
+    program = transform(networks, engine=engine) if isinstance(networks, Population) else networks
     points = inputs.expand(program.genomes, -1, -1) if inputs.ndim == 2 else inputs
     if points.ndim != 3 or len(points) != program.genomes or points.shape[2] != program.inputs:
         raise InputError(
@@ -213,17 +200,15 @@ def forward(
             f"inputs: {points.dtype} on {points.device}, the networks {program.weight.dtype} on "
             f"{program.weight.device}; convert one of them"
         )
-    if engine not in ("auto", "torch", "compiled") or (engine == "compiled" and points.device.type != "cpu"):
-        raise InputError(f"engine: got {engine!r} on {points.device}; choose 'auto', 'torch', or 'compiled' on a CPU")
     first = program.genomes * program.inputs
     values = points.new_zeros(first + len(program.bias), points.shape[1])
     values[:first] = points.transpose(1, 2).reshape(first, -1)
-    if engine == "torch" or points.device.type != "cpu":
-        _run(program, values)
-    else:
+    if runs_compiled(engine, points):
         from polyad.optim.neuroevolution._kernels import run
 
         run(*program.arrays, values.numpy(), first, program.rounds, len(program.levels) == 2)
+    else:
+        _run(program, values)
     return values[program.output].transpose(1, 2)
 
 
@@ -260,31 +245,80 @@ def _activated(total: Tensor, which: Tensor, occurring: list[int]) -> Tensor:
     return values
 
 
-def _needed(
-    live: Bool[Tensor, "genomes nodes"], source: Tensor, target: Tensor, between: Tensor, outputs: Tensor
-) -> Bool[Tensor, "genomes nodes"]:
-    """Nodes from which an output follows."""
-    needed = torch.zeros(live.shape, dtype=torch.uint8, device=live.device).scatter_(1, outputs, 1)
-    for _ in range(live.shape[1]):
-        grown = needed.scatter_reduce(1, source, needed.gather(1, target) * between, "amax")
+Ordered = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Level of every row of nodes (-1: takes no part), rows from and to which connections lead, rows of the outputs, and
+which connections take part."""
+
+
+def _ordered(population: Population, recurrent: bool) -> Ordered:
+    codes, inputs = population.node_codes, population.inputs
+    keys = torch.arange(inputs, inputs + population.outputs, device=codes.device).expand(len(codes), -1)
+    output, found = match(keys, codes)
+    _refuse(~found.all(1), _WRONG[1])
+    source_key, target_key = (
+        population.connections[..., column].nan_to_num(nan=-1.0).long() for column in (SOURCE, TARGET)
+    )
+    (source, source_found), (target, target_found) = match(source_key, codes), match(target_key, codes)
+    from_node = source_key >= inputs
+    live = population.has_connection
+    _refuse((live & ~(target_found & (source_found | ~from_node))).any(1), _WRONG[2])
+    uses = live & (population.connections[..., ENABLED] == 1)
+    needed = torch.zeros_like(codes, dtype=torch.uint8).scatter_(1, output, 1)
+    for _ in range(codes.shape[1]):
+        grown = needed.scatter_reduce(1, source, needed.gather(1, target) * (uses & from_node), "amax")
         if torch.equal(grown, needed):
             break
         needed = grown
-    return needed.bool()
+    uses &= needed.gather(1, target).bool()
+    level = needed.long() - 1
+    if not recurrent:
+        _set_levels(level, source, target, uses & from_node)
+    return level, source, target, output, uses
 
 
-def _levels(needed: Tensor, source: Tensor, target: Tensor, between: Tensor) -> Int[Tensor, "genomes nodes"]:
+def _set_levels(level: Tensor, source: Tensor, target: Tensor, between: Tensor) -> None:
     """Length of the longest walk that leads to each node: those without open predecessors are placed in every round."""
-    level = torch.zeros_like(source.new_zeros(needed.shape))
-    open_nodes, number = needed, 0
-    while bool(open_nodes.any()):
-        waiting = (open_nodes.gather(1, source) & between).to(torch.uint8)
-        blocked = torch.zeros_like(needed, dtype=torch.uint8).scatter_reduce_(1, target, waiting, "amax").bool()
-        placed = open_nodes & ~blocked
+    waiting, number = level >= 0, 0
+    while bool(waiting.any()):
+        open_links = (waiting.gather(1, source) & between).to(torch.uint8)
+        blocked = torch.zeros_like(level, dtype=torch.uint8).scatter_reduce_(1, target, open_links, "amax").bool()
+        placed = waiting & ~blocked
         if not bool(placed.any()):
-            genome = int(open_nodes.any(1).int().argmax())
-            raise InputError(f"population: genome {genome} has a cycle; transform it with recurrent=True")
+            _refuse(waiting.any(1), _WRONG[3])
         level[placed] = number
-        open_nodes = open_nodes & ~placed
+        waiting = waiting & ~placed
         number += 1
-    return level
+
+
+def _ordered_by_loops(population: Population, recurrent: bool) -> Ordered:
+    from polyad.optim.neuroevolution._kernels import order
+
+    genomes, rows = population.nodes.shape[:2]
+    links = population.connections.shape[1]
+    level = torch.full((genomes, rows), -1)
+    source, target = (torch.zeros(genomes, links, dtype=torch.long) for _ in range(2))
+    output = torch.zeros(genomes, population.outputs, dtype=torch.long)
+    uses = torch.zeros(genomes, links, dtype=torch.bool)
+    found = [tensor.numpy() for tensor in (level, source, target, output, uses)]
+    genome, why = order(
+        *population.arrays(),
+        population.inputs,
+        population.outputs,
+        recurrent,
+        *found,
+    )
+    if why:
+        raise InputError(f"population: genome {genome} {_WRONG[why]}")
+    return level, source, target, output, uses
+
+
+_WRONG = {
+    1: "lacks an output; give every output key a row",
+    2: "has a connection from or to a node that does not exist; delete it",
+    3: "has a cycle; transform it with recurrent=True",
+}
+
+
+def _refuse(wrong: Tensor, what: str) -> None:
+    if bool(wrong.any()):
+        raise InputError(f"population: genome {int(wrong.int().argmax())} {what}")

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from polyad.optim.neuroevolution.engines import Engine, runs_compiled
 from polyad.optim.neuroevolution.population import (
     ACTIVATION,
     AGGREGATION,
@@ -90,7 +91,14 @@ def keys_for_new_nodes(
     return new_node_keys(population, chance, choice, probability=settings.add_node, first_key=first_key)
 
 
-def mutate(population: Population, draws: Draws, settings: Settings, keys: Int[Tensor, " genomes"]) -> Population:
+def mutate(
+    population: Population,
+    draws: Draws,
+    settings: Settings,
+    keys: Int[Tensor, " genomes"],
+    *,
+    engine: Engine = "auto",
+) -> Population:
     """The population after one mutation of every genome.
 
     Args:
@@ -98,31 +106,10 @@ def mutate(population: Population, draws: Draws, settings: Settings, keys: Int[T
         draws: random numbers, from `draw_mutations`.
         settings: rates.
         keys: of nodes that may be inserted, from `keys_for_new_nodes`.
+        engine: array operations or loops.
     """
-    chance = draws.structure.unbind(1)
-    population = add_node(
-        population,
-        chance[ADD_NODE],
-        chance[SPLIT],
-        keys,
-        probability=settings.add_node,
-        aggregation=settings.aggregation_numbers[0],
-        activation=settings.activation_numbers[0],
-    )
-    population = delete_node(population, chance[DELETE_NODE], chance[NODE], probability=settings.delete_node)
-    population = add_connection(
-        population,
-        chance[ADD_CONNECTION],
-        chance[FROM],
-        chance[TO],
-        settings.weight.mean + settings.weight.deviation * draws.weight,
-        probability=settings.add_connection,
-        feed_forward=settings.feed_forward,
-    )
-    population = delete_connection(
-        population, chance[DELETE_CONNECTION], chance[CONNECTION], probability=settings.delete_connection
-    )
-    return mutate_attributes(population, draws, settings)
+    alter = _altered_by_loops if runs_compiled(engine, population.nodes) else _altered
+    return mutate_attributes(alter(population, draws, settings, keys), draws, settings)
 
 
 def mutate_attributes(population: Population, draws: Draws, settings: Settings) -> Population:
@@ -155,3 +142,46 @@ def _moved(values: Tensor, chance: Tensor, normal: Tensor, rates: NumberRates) -
     moved = torch.where(chance < rates.perturb, stepped, values)
     moved = torch.where((chance >= rates.perturb) & (chance < rates.perturb + rates.replace), drawn, moved)
     return moved.clamp_(-rates.limit, rates.limit)
+
+
+def _altered(population: Population, draws: Draws, settings: Settings, keys: Tensor) -> Population:
+    chance = draws.structure.unbind(1)
+    population = add_node(
+        population,
+        chance[ADD_NODE],
+        chance[SPLIT],
+        keys,
+        probability=settings.add_node,
+        aggregation=settings.aggregation_numbers[0],
+        activation=settings.activation_numbers[0],
+    )
+    population = delete_node(population, chance[DELETE_NODE], chance[NODE], probability=settings.delete_node)
+    population = add_connection(
+        population,
+        chance[ADD_CONNECTION],
+        chance[FROM],
+        chance[TO],
+        settings.weight.mean + settings.weight.deviation * draws.weight,
+        probability=settings.add_connection,
+        feed_forward=settings.feed_forward,
+    )
+    return delete_connection(
+        population, chance[DELETE_CONNECTION], chance[CONNECTION], probability=settings.delete_connection
+    )
+
+
+def _altered_by_loops(population: Population, draws: Draws, settings: Settings, keys: Tensor) -> Population:
+    from polyad.optim.neuroevolution._evolution_kernels import alter
+
+    nodes = population.nodes.clone(memory_format=torch.contiguous_format)
+    connections = population.connections.clone(memory_format=torch.contiguous_format)
+    weight = settings.weight.mean + settings.weight.deviation * draws.weight
+    alter(
+        *(tensor.contiguous().numpy() for tensor in (nodes, connections, draws.structure, weight, keys)),
+        (settings.add_node, settings.delete_node, settings.add_connection, settings.delete_connection),
+        (float(settings.aggregation_numbers[0]), float(settings.activation_numbers[0])),
+        population.inputs,
+        population.outputs,
+        settings.feed_forward,
+    )
+    return Population(nodes, connections, population.inputs, population.outputs)

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from polyad.errors import FileFormatError, InputError
 from polyad.files import atomic_path
+from polyad.optim.neuroevolution.engines import Engine
 from polyad.optim.neuroevolution.population import (
     Population,
     initial_population,
-    live_sizes,
     packed,
     resized,
+    trimmed,
 )
 from polyad.optim.neuroevolution.reproduction import choose_parents, reproduce
 from polyad.optim.neuroevolution.settings import NumberRates, Settings
@@ -52,6 +53,7 @@ class NEAT:
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        engine: Engine = "auto",
     ) -> None:
         """A first population, sorted into species.
 
@@ -63,12 +65,14 @@ class NEAT:
             seed: of everything random.
             dtype: of the genomes; float32 holds keys of nodes up to 2^24 exactly.
             device: where genomes live and evolve.
+            engine: array operations or loops over genomes; the evolution is the same.
 
         Raises:
             InputError: the first genomes do not fit into the rows allowed, or a number is not positive.
         """
         self.settings = settings or Settings()
         self.inputs, self.outputs, self.size, self.generation = inputs, outputs, size, 0
+        self.engine = engine
         self.generator = torch.Generator(device).manual_seed(seed)
         if outputs > self.settings.maximum_nodes or inputs * outputs > self.settings.maximum_connections:
             raise InputError(
@@ -138,7 +142,7 @@ class NEAT:
             change=options.spawn_change,
             smallest=options.smallest_species,
         )
-        nodes, connections = live_sizes(self._population)
+        nodes, connections = self._population.nodes.shape[1], self._population.connections.shape[1]
         # room for what one mutation may add: a node with two connections, and a connection
         population = resized(
             self._population,
@@ -149,8 +153,8 @@ class NEAT:
         parents = choose_parents(
             self.membership, fitness, children, chance, survival=options.survival, elitism=options.elitism
         )
-        bred = packed(reproduce(population, parents, options, generator=self.generator))
-        self._population = resized(bred, *live_sizes(bred))
+        bred = reproduce(population, parents, options, generator=self.generator, engine=self.engine)
+        self._population = trimmed(packed(bred, engine=self.engine))
         self.generation += 1
         self._speciate()
 
@@ -260,7 +264,7 @@ class NEAT:
 
     def _speciate(self) -> None:
         self.membership, self.species = speciate(
-            self._population, self.species, self._centres, self.settings, generation=self.generation
+            self._population, self.species, self._centres, self.settings, generation=self.generation, engine=self.engine
         )
         self._centres = self._population[self.species.centres]
 

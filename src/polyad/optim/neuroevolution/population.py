@@ -1,7 +1,9 @@
 """Genomes of a whole population in two tensors: rows of nodes and of connections, NaN where a row is empty.
 
 Inputs have the keys 0 to n - 1 and no row; outputs the next m keys, and every genome keeps their rows; hidden nodes
-have larger keys. A connection is known by its two keys, whose pair is one integer, the code, by which genomes are aligned.
+have larger keys. A connection is known by its two keys; their pair is one integer, the code, by which genomes are
+aligned.
+
 Rows may stand in any order with holes between them; what evolves a population packs the live rows to the front, so that
 work can be cut to the largest genome.
 """
@@ -17,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.optim.neuroevolution.engines import Engine, runs_compiled
 
 KEY, BIAS, RESPONSE, AGGREGATION, ACTIVATION = range(5)
 """Columns of nodes."""
@@ -48,6 +51,10 @@ class Population:
     connections: Float[Tensor, "genomes connections 4"]
     inputs: int
     outputs: int
+
+    def arrays(self) -> tuple[Any, Any]:
+        """Nodes and connections for compiled loops."""
+        return self.nodes.contiguous().numpy(), self.connections.contiguous().numpy()
 
     def __len__(self) -> int:
         """Number of genomes."""
@@ -118,14 +125,18 @@ def initial_population(
     return Population(nodes, connections, inputs, outputs)
 
 
-def packed(population: Population) -> Population:
+def packed(population: Population, *, engine: Engine = "auto") -> Population:
     """Live rows to the front, in their order."""
-    return Population(
-        _packed(population.nodes, population.has_node),
-        _packed(population.connections, population.has_connection),
-        population.inputs,
-        population.outputs,
-    )
+    if runs_compiled(engine, population.nodes):
+        from polyad.optim.neuroevolution._evolution_kernels import pack
+
+        nodes, connections = (torch.full_like(t, torch.nan) for t in (population.nodes, population.connections))
+        for rows, table in zip(population.arrays(), (nodes, connections), strict=True):
+            pack(rows, table.numpy())
+    else:
+        nodes = _packed(population.nodes, population.has_node)
+        connections = _packed(population.connections, population.has_connection)
+    return Population(nodes, connections, population.inputs, population.outputs)
 
 
 def resized(population: Population, nodes: int, connections: int) -> Population:
@@ -148,20 +159,6 @@ def trimmed(population: Population) -> Population:
     if (nodes, connections) == (population.nodes.shape[1], population.connections.shape[1]):
         return population
     return resized(population, nodes, connections)
-
-
-def live_sizes(population: Population) -> tuple[int, int]:
-    """Largest number of nodes and of connections that a genome has."""
-    both = torch.stack([population.has_node.sum(1).amax(), population.has_connection.sum(1).amax()])
-    nodes, connections = both.tolist()
-    return nodes, connections
-
-
-def concatenated(*parts: Population) -> Population:
-    """Genomes of several populations of the same row counts, one after the other."""
-    first = parts[0]
-    nodes, connections = torch.cat([p.nodes for p in parts]), torch.cat([p.connections for p in parts])
-    return Population(nodes, connections, first.inputs, first.outputs)
 
 
 def match(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.optim.neuroevolution.alignment import crossover
+from polyad.optim.neuroevolution.engines import Engine
 from polyad.optim.neuroevolution.mutation import draw_mutations, keys_for_new_nodes, mutate
 from polyad.optim.neuroevolution.population import KEY, Population
 from polyad.optim.neuroevolution.settings import Settings
@@ -59,7 +60,12 @@ def choose_parents(
 
 
 def reproduce(
-    population: Population, parents: Parents, settings: Settings, *, generator: torch.Generator
+    population: Population,
+    parents: Parents,
+    settings: Settings,
+    *,
+    generator: torch.Generator,
+    engine: Engine = "auto",
 ) -> Population:
     """Children: crossover of the parents, then mutation; elites as they are.
 
@@ -68,6 +74,7 @@ def reproduce(
         parents: of each child.
         settings: rates.
         generator: of all random numbers.
+        engine: array operations or loops; children are the same.
     """
     fitter = population[parents.fitter]
     options: dict[str, Any] = {"generator": generator, "device": fitter.nodes.device, "dtype": fitter.nodes.dtype}
@@ -76,11 +83,12 @@ def reproduce(
         population[parents.other],
         node_picks=torch.rand(*fitter.nodes.shape[:2], 4, **options) < 0.5,
         connection_picks=torch.rand(*fitter.connections.shape[:2], 2, **options) < 0.5,
+        engine=engine,
     )
     draws = draw_mutations(children, generator)
     first_key = int(population.nodes[..., KEY].nan_to_num(nan=0.0).amax()) + 1
     keys = keys_for_new_nodes(children, draws, settings, first_key=first_key)
-    children = mutate(children, draws, settings, keys)
+    children = mutate(children, draws, settings, keys, engine=engine)
     keep = parents.elite[:, None, None]
     return Population(
         torch.where(keep, fitter.nodes, children.nodes),

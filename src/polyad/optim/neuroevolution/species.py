@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polyad.optim.neuroevolution.alignment import distance
+from polyad.optim.neuroevolution.engines import Engine
 from polyad.optim.neuroevolution.population import Population
 from polyad.optim.neuroevolution.settings import Settings
 
@@ -48,7 +49,13 @@ def no_species(places: int, *, device: torch.device | None = None) -> Species:
 
 
 def speciate(
-    population: Population, species: Species, centres: Population | None, settings: Settings, *, generation: int
+    population: Population,
+    species: Species,
+    centres: Population | None,
+    settings: Settings,
+    *,
+    generation: int,
+    engine: Engine = "auto",
 ) -> tuple[Int[Tensor, " genomes"], Species]:
     """Species of every genome, and the species after it.
 
@@ -60,8 +67,8 @@ def speciate(
         centres: their centre genomes, one a place (whatever stands in free places); None where all are free.
         settings: threshold and weights of the distance.
         generation: its number, for species that are founded.
+        engine: array operations or loops.
     """
-    weights = {"disjoint": settings.disjoint, "difference": settings.difference}
     device = population.nodes.device
     membership = torch.full((len(population),), -1, device=device)
     nearest, nearest_place = torch.full_like(population.nodes[:, 0, 0], torch.inf), torch.zeros_like(membership)
@@ -80,7 +87,7 @@ def speciate(
             best[place], improved[place] = -torch.inf, generation
         else:
             break
-        gap = distance(population, centre, **weights)
+        gap = distance(population, centre, disjoint=settings.disjoint, difference=settings.difference, engine=engine)
         joins = free & (gap < settings.threshold)
         if not alive[place]:
             joins[founder] = True
@@ -177,8 +184,3 @@ def spawn_numbers(
     left = total - smallest * count - int(whole.sum())
     whole += (ranks(torch.where(goes_on, share - whole, -1.0)) < left).double()
     return whole.long() + smallest * goes_on
-
-
-def centre_genomes(population: Population, species: Species) -> Population:
-    """Centre of every place (in free ones, any genome)."""
-    return population[species.centres]
