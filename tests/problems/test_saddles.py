@@ -53,6 +53,17 @@ def test_descent_that_is_kicked_where_it_stalls_ends_in_the_minimum(problem: Sad
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(values))
 
 
+def test_matrix_factorization_is_its_definition() -> None:
+    problem = saddles.matrix_factorization(6, 2, seed=3)
+    hessian = torch.autograd.functional.hessian(problem.function, problem.saddle)  # -4 M in every column of U
+    target = -hessian.reshape(6, 2, 6, 2)[:, 0, :, 0] / 4
+    assert torch.allclose(target @ target, target)
+    assert float(target.trace()) == pytest.approx(2.0)
+    factors = torch.randn(3, 4, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = (factors @ factors.mT - target).square().sum((-2, -1))
+    assert torch.allclose(problem.function(factors.flatten(-2)), expected)
+
+
 def test_octopus_joins_its_pieces_with_two_derivatives() -> None:
     problem = saddles.octopus(3, lipschitz=1.3, negative=0.4, length=0.7)
     base = torch.tensor([0.9, 0.3, 0.2], dtype=torch.float64)

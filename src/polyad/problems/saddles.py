@@ -102,11 +102,10 @@ def matrix_factorization(rows: int, rank: int, *, seed: int = 0) -> SaddleProble
     _check_dimension(rows, rank)
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(rows, rank, dtype=torch.float64, generator=generator)).Q
-    target = basis @ basis.mT
 
-    def function(x: Tensor) -> Tensor:
+    def function(x: Tensor) -> Tensor:  # ||U'U||^2 - 2 ||B'U||^2 + ||M||^2 with M = B B': no matrix of rows x rows
         factor = x.reshape(*x.shape[:-1], rows, rank)
-        return ((factor @ factor.mT - target.to(x)) ** 2).sum((-2, -1))
+        return _squares(factor.mT @ factor) - 2 * _squares(basis.to(x).mT @ factor) + rank
 
     return SaddleProblem("matrix factorisation", function, _zeros(rows * rank), 0.0, 8.0, 24.0)
 
@@ -178,6 +177,10 @@ def _well_middle(t: Tensor, lipschitz: float, negative: float, length: float) ->
         + (-14 * lipschitz + 10 * negative) / (3 * length) * shifted**3
         + (5 * lipschitz - 3 * negative) / (2 * length**2) * shifted**4
     )
+
+
+def _squares(matrix: Tensor) -> Tensor:
+    return (matrix * matrix).sum((-2, -1))
 
 
 def _zeros(dimension: int) -> Tensor:
