@@ -43,6 +43,32 @@ def test_repeated_eigenvalues_are_all_found() -> None:
     assert torch.allclose(found.vectors.mT @ found.vectors, torch.eye(6, dtype=torch.float64), atol=1e-10)
 
 
+def test_isolated_eigenvalues_at_both_ends() -> None:
+    values = torch.linspace(1, 2, 60, dtype=torch.float64)
+    values[0], values[1], values[-1] = -3, -2, 5
+    a = matrix(values, 2)
+    pairs = extreme_eigenpairs(lambda v: a @ v, 60, largest=1, smallest=2, steps=25)
+    torch.testing.assert_close(pairs.values, torch.tensor([5.0, -2, -3], dtype=torch.float64), atol=1e-7, rtol=0)
+
+
+def test_the_zero_operator() -> None:
+    nothing = lanczos(lambda v: 0 * v, 3, steps=3)
+    assert bool((nothing.values == 0).all())
+    torch.testing.assert_close(nothing.vectors.mT @ nothing.vectors, torch.eye(3, dtype=torch.float64))
+
+
+def test_start_and_generator_decide() -> None:
+    a = matrix(torch.arange(6, dtype=torch.float64), 5)
+    one = lanczos(lambda v: a @ v, 6, steps=1, start=3 * torch.linalg.eigh(a).eigenvectors[:, 2])
+    assert one.values.item() == pytest.approx(2.0)
+    assert one.residuals.item() < 1e-12
+    first, again, other = (
+        lanczos(lambda v: a @ v, 6, steps=3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first.values, again.values)
+    assert not torch.equal(first.values, other.values)
+
+
 def test_bad_input_is_refused() -> None:
     for options in ({"steps": 0}, {"steps": 2, "start": torch.zeros(3)}, {"steps": 2, "start": torch.ones(2)}):
         with pytest.raises(InputError):
