@@ -11,11 +11,11 @@ a gradient g and a base method B of any kind
 so the base method sees the condition number lam_(k+1) / lam_n in place of lam_1 / lam_n, and may go s times faster. mom
 is the base's own momentum: g1; m <- b m + g1 (heavy ball); (1 + b) g1 + b^2 m (Nesterov); m <- b m + (1 - b) g1 (Adam).
 
-Deviations: k, l and T are `largest`, `smallest` and `every`. Momentum lives in the coordinates V^T m, r numbers in place
-of n, and is projected when V changes, which forgets what lay outside both spaces (a part b^every of it, < 3e-5 at
-b = 0.9). Pairs with |lam| below `resolution`
-times the largest |lam| belong to the base: their inverse is noise. s = 1 where lam_k is not positive. A group's rate
-over the constructor's scales d1 as well, so schedules and groups act on the whole step.
+Deviations: k, l and T are `largest`, `smallest` and `every`. Momentum lives in the coordinates V^T m, r numbers in
+place of n, and is projected when V changes, which forgets what lay outside both spaces (a part b^every of it, < 3e-5
+at b = 0.9). Pairs with |lam| below `resolution` times the largest |lam| belong to the base: their inverse is noise.
+s = 1 where lam_k is not positive. A group's rate over the constructor's scales d1 as well, so schedules and groups act
+on the whole step.
 
 Source: H. Sivan, M. Gabel, A. Schuster, ICLR 2024, arXiv:2302.08484.
 
