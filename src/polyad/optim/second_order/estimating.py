@@ -1,6 +1,7 @@
 """The estimating sequence of accelerated tensor methods: two sequences of points, weights, and sums of gradients.
 
-For a method of order p, with alpha_t = (p + 1) / (t + p + 1) and A_t = prod_{j <= t} (1 - alpha_j), from y_0 = x_0, G = 0,
+For a method of order p, with alpha_t = (p + 1) / (t + p + 1) and A_t = prod_{0 < j <= t} (1 - alpha_j), from y_0 = x_0
+and G = 0,
 
     v = (1 - alpha_t) x_t + alpha_t y_t,    x_{t+1} from a model at v,    G += alpha_t / A_t g(x_{t+1}),
     y_{t+1} = argmin_x (kappa_2 + lambda) / 2 |x - x_0|^2 + sum_{i=3}^{p+1} kappa_i / i |x - x_0|^i + G . (x - x_0)

@@ -45,7 +45,7 @@ class Derivatives:
     def finite(self) -> bool:
         """Whether value, gradient and a Hessian that is a matrix are all finite."""
         tensors = [torch.tensor(self.value), self.gradient]
-        return all_finite(tensors + [self.hessian] if isinstance(self.hessian, Tensor) else tensors)
+        return all_finite([*tensors, self.hessian] if isinstance(self.hessian, Tensor) else tensors)
 
 
 def derivatives(oracle: Oracle, x: Tensor, *, order: int = 2, finite: bool = True) -> Derivatives:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyad.errors import InputError
+from polyad.optim.second_order.metric import Metric
 
 _FRACTIONS = (0.01, 0.1, 0.3, 0.6, 0.8, 0.9, 1.0)
 
@@ -27,6 +28,7 @@ def gradient_normalized_smoothness(
     hessian: Float[Tensor, "n n"],
     *,
     seed: int,
+    metric: Float[Tensor, "n n"] | None = None,
     directions: int = 64,
     ascents: int = 50,
     largest: float = 1e8,
@@ -38,6 +40,7 @@ def gradient_normalized_smoothness(
         x: where.
         hessian: H, exact or not.
         seed: of the directions.
+        metric: B, with which |h|^2 is h.B h and |g|^2 of gradients is g.B^-1 g.
         directions: sampled, beside their negatives.
         ascents: random changes of the worst direction, each kept if it is worse.
         largest: radius at which the search ends.
@@ -46,6 +49,11 @@ def gradient_normalized_smoothness(
         InputError: a gradient at x that is 0 or not finite.
     """
     x, hessian = x.double(), hessian.double()
+    root = Metric(metric, like=x).root
+    if root is not None:  # in z = root' x both norms are Euclidean
+        back, given = torch.linalg.inv(root).mT, gradient
+        gradient = lambda z: back.mT @ given(back @ z).double()  # noqa: E731
+        x, hessian = root.mT @ x, back.mT @ hessian @ back
     g = gradient(x).double()
     norm = float(torch.linalg.vector_norm(g))
     if not (math.isfinite(norm) and norm > 0):
