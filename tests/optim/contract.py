@@ -21,7 +21,7 @@ OFTEN: dict[str, dict[str, Any]] = {
     "shampoo4bit": {"statistics_every": 1, "roots_every": 2, "min_size": 0},
     "mkor": {"update_every": 2},
     "mkor-lamb": {"update_every": 2},
-    "inverse-free-kfac": {"update_every": 2, "warm_up": ()},
+    "inverse-free-kfac": {"update_every": 2},
     "fosi": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1},
 }
 """Options by name, instead of the registry's."""

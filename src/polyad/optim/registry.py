@@ -152,7 +152,8 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "inverse-free-kfac",
                 "polyad.optim.kronecker.inverse_free:InverseFreeKFAC",
                 "Kronecker factors of the inverse curvature by matrix products alone, before momentum",
-                (1e-4, 1.0),
+                (1e-4, 0.1),
+                {"update_every": 5, "factor_lr": 0.1, "damping": 1e-2, "warm_up": ()},
                 model=True,
             ),
             Entry(
