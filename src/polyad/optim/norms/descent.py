@@ -134,6 +134,8 @@ class ModularSteepestDescent(GradientOptimizer):
             "pieces": pieces,
         }
         super().__init__(params, defaults)
+        self._steps: dict[Tensor, Tensor] = {}
+        self._length: Any = 1.0
 
     def check_options(self, group: dict[str, Any]) -> None:
         """Refuse options out of their ranges."""
@@ -152,17 +154,22 @@ class ModularSteepestDescent(GradientOptimizer):
         loss = checks.evaluate(closure)
         if checks.gradients_usable(self):
             groups = [(group, checks.with_gradient(group["params"])) for group in self.param_groups]
-            found = [(group, given, *_unit_steps(self.state, group, given)) for group, given in groups if given]
-            length: Any = 1.0
-            if self.param_groups[0]["scale"] == "dual":
-                length = sum(slope.sum() / group["mass"] for group, _, _, slopes in found for slope in slopes)
-            for group, given, steps, _ in found:
-                _move(group, given, [length * step for step in steps], -group["lr"] / group["mass"])
+            slope: Any = 0.0
+            for group, parameters in groups:
+                steps, slopes = _unit_steps(self.state, group, parameters)
+                self._steps.update(zip(parameters, steps, strict=True))
+                slope += sum(own.sum() for own in slopes) / group["mass"]
+            self._length = slope if self.param_groups[0]["scale"] == "dual" else 1.0
+            for group, parameters in groups:
+                if parameters:
+                    self.update(group, parameters)
+            self._steps = {}
         return loss
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        """Not used: no group has a step of its own."""
-        raise NotImplementedError("call step(): the steps of all groups depend on each other")
+        """Change the parameters of one group by the steps that `step` found for the whole network."""
+        steps = [self._length * self._steps[parameter] for parameter in parameters]
+        _move(group, parameters, steps, -group["lr"] / group["mass"])
 
 
 def _check(group: dict[str, Any]) -> None:
