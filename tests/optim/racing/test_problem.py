@@ -36,6 +36,17 @@ def test_the_mean_loss_of_fixed_batches_counts() -> None:
     assert problem.judge() == pytest.approx(4 * Problem(_halved(model), mean_square).judge())
 
 
+def test_a_loss_may_hold_derivatives_of_the_model() -> None:
+    def slope(model: nn.Module, generator: torch.Generator) -> torch.Tensor:
+        x = torch.randn(5, 3, generator=generator).requires_grad_()
+        (found,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return found.square().mean()
+
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        assert Problem(model, slope).judge() == pytest.approx(float(model.weight.square().mean()), rel=1e-6)
+
+
 def _halved(model: Any) -> nn.Module:
     other = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
     other.load_state_dict({name: value / 2 for name, value in model.state_dict().items()})

@@ -44,9 +44,9 @@ class Problem:
 
     Args:
         model: its parameters are changed in place.
-        loss: `loss(model, generator)`, the scalar that is minimised.
-        evaluate: `evaluate(model)`, the number that counts, smaller is better; None for the mean loss of
-            `JUDGED_BATCHES` batches that are always the same.
+        loss: `loss(model, generator)`, the scalar that is minimised; the generator is one of the CPU.
+        evaluate: `evaluate(model)`, the number that counts, smaller is better, without gradients; None for the mean
+            loss of `JUDGED_BATCHES` batches that are always the same.
     """
 
     model: nn.Module
@@ -58,11 +58,13 @@ class Problem:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.no_grad():
-                if self.evaluate is not None:
+            if self.evaluate is not None:
+                with torch.no_grad():
                     return float(self.evaluate(self.model))
-                generator = torch.Generator().manual_seed(_JUDGING_SEED)
-                return sum(float(self.loss(self.model, generator)) for _ in range(JUDGED_BATCHES)) / JUDGED_BATCHES
+            generator = torch.Generator().manual_seed(_JUDGING_SEED)
+            with torch.enable_grad():  # a loss may hold derivatives of the model
+                losses = [float(self.loss(self.model, generator).detach()) for _ in range(JUDGED_BATCHES)]
+            return sum(losses) / len(losses)
         finally:
             self.model.train(training)
 
