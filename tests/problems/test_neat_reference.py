@@ -6,7 +6,7 @@ import pytest
 import torch
 from neat_populations import as_genomes, grown
 
-from polyad.optim.neuroevolution import ACTIVATIONS, AGGREGATIONS, Settings, forward, spawn_numbers
+from polyad.optim.neuroevolution import ACTIVATIONS, AGGREGATIONS, NEAT, Settings, forward, spawn_numbers, speciate
 from polyad.problems import neat_reference
 from polyad.problems.control import XOR_INPUTS, XOR_TARGETS
 
@@ -48,6 +48,25 @@ def test_exclusive_or_is_solved_and_children_are_numbered_alike() -> None:
             pairs = genome.connections
             assert not any(neat_reference.leads_to(pairs, target, source) for source, target in pairs)
     assert max(fitness) > -0.01
+
+
+def test_it_takes_over_an_evolution_and_sorts_its_genomes_alike() -> None:
+    settings = Settings(threshold=1.0, add_node=0.3)
+    neat = NEAT(2, 1, size=80, settings=settings, seed=2)
+    for generation in range(4):
+        neat.tell(torch.arange(80.0) + generation)
+    listed = neat_reference.ListNEAT(2, 1, size=80, settings=settings)
+    listed.take_over(neat)
+    assert listed.genomes == as_genomes(neat.ask())
+    membership = {k: place for place, members in enumerate(listed.members) for k in members}
+    assert [membership[k] for k in range(80)] == neat.membership.tolist()
+    assert len(set(membership.values())) > 2
+    neat.tell(torch.arange(80.0))
+    listed.take_over(neat)
+    wanted, _ = speciate(neat.ask(), neat.species, neat.ask()[neat.species.centres], settings, generation=5)
+    listed._speciate()
+    membership = {k: place for place, members in enumerate(listed.members) for k in members}
+    assert [membership[k] for k in range(80)] == wanted.tolist()
 
 
 def test_spawn_numbers_agree() -> None:

@@ -1,4 +1,4 @@
-"""Populations with grown genomes for tests, and the same genomes as dictionaries."""
+"""Populations with grown genomes for tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import torch
 
 from polyad.optim.neuroevolution import Population, Settings, draw_mutations, initial_population, keys_for_new_nodes
 from polyad.optim.neuroevolution.mutation import mutate
-from polyad.optim.neuroevolution.population import KEY, SOURCE, packed, resized
-from polyad.problems.neat_reference import Genome
+from polyad.optim.neuroevolution.population import KEY, packed, resized
+from polyad.problems.neat_reference import as_genomes
+
+__all__ = ["VARIED", "as_genomes", "grown", "shuffled"]
 
 VARIED = Settings(
     add_node=0.5,
@@ -37,19 +39,6 @@ def grown(
             mutate(population, draws, settings, keys_for_new_nodes(population, draws, settings, first_key=first))
         )
     return population
-
-
-def as_genomes(population: Population) -> list[Genome]:
-    """Each genome as dictionaries, in the order of its rows."""
-    genomes = []
-    for nodes, connections in zip(population.nodes.tolist(), population.connections.tolist(), strict=True):
-        genomes.append(
-            Genome(
-                {int(row[KEY]): row[1:] for row in nodes if row[KEY] == row[KEY]},
-                {(int(row[0]), int(row[1])): row[2:] for row in connections if row[SOURCE] == row[SOURCE]},
-            )
-        )
-    return genomes
 
 
 def shuffled(population: Population, *, seed: int = 0) -> Population:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from polyad.optim.neuroevolution import NEAT, Population
 from polyad.optim.neuroevolution.settings import NumberRates, Settings
 
 
@@ -59,6 +60,17 @@ class Genome:
             {key: list(gene) for key, gene in self.nodes.items()},
             {key: list(gene) for key, gene in self.connections.items()},
         )
+
+
+def as_genomes(population: Population) -> list[Genome]:
+    """Each genome of a population as dictionaries, in the order of its rows."""
+    return [
+        Genome(
+            {int(row[0]): row[1:] for row in nodes if row[0] == row[0]},
+            {(int(row[0]), int(row[1])): row[2:] for row in connections if row[0] == row[0]},
+        )
+        for nodes, connections in zip(population.nodes.tolist(), population.connections.tolist(), strict=True)
+    ]
 
 
 def network(genome: Genome, inputs: int, outputs: int) -> Network:
@@ -168,6 +180,15 @@ class ListNEAT:
     def networks(self) -> list[Network]:
         """Networks of all genomes."""
         return [network(genome, self.inputs, self.outputs) for genome in self.genomes]
+
+    def take_over(self, neat: NEAT) -> None:
+        """Stand where an evolution on tensors stands: its genomes and its species."""
+        self.genomes = as_genomes(neat.ask())
+        self.generation = neat.generation
+        membership, places = neat.membership.tolist(), range(len(self.members))
+        self.members = [[k for k, place in enumerate(membership) if place == own] for own in places]
+        self.centres = [self.genomes[k] for k in neat.species.centres.tolist()]
+        self.best, self.improved = neat.species.best.tolist(), neat.species.improved.tolist()
 
     def tell(self, fitness: list[float]) -> None:
         """Take the fitness of all genomes and go on to their children."""

@@ -88,13 +88,11 @@ def crossover(
     if runs_compiled(engine, fitter.nodes):
         from polyad.optim.neuroevolution._evolution_kernels import mix
 
-        tables = [
-            torch.empty_like(rows, memory_format=torch.contiguous_format) for rows in (fitter.nodes, fitter.connections)
-        ]
-        picks = (node_picks, connection_picks)
-        for keys, mine, theirs, pick, table in zip((1, 2), fitter.arrays(), other.arrays(), picks, tables, strict=True):
-            mix(mine, theirs, pick.numpy(), keys, table.numpy())
-        return Population(*tables, fitter.inputs, fitter.outputs)
+        nodes, connections = (torch.full_like(rows, torch.nan) for rows in (fitter.nodes, fitter.connections))
+        (rows, links), (other_rows, other_links) = fitter.arrays(), other.arrays()
+        mix(rows, other_rows, node_picks.numpy(), 1, nodes.numpy())
+        mix(links, other_links, connection_picks.numpy(), 2, connections.numpy())
+        return Population(nodes, connections, fitter.inputs, fitter.outputs)
     nodes = _mixed((fitter.nodes, fitter.node_codes), (other.nodes, other.node_codes), node_picks, 1)
     connections = _mixed(
         (fitter.connections, fitter.connection_codes),
