@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from polyad.errors import InputError, NumericalWarning
-from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, usable_runs
+from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, chosen, usable_runs
 from polyad.optim.zeroth_order.two_point import PerturbedTwoPointZO
 
 
@@ -44,9 +44,17 @@ def test_runs_are_finite_as_a_whole() -> None:
     values = torch.zeros(3, 2, 2)
     values[1, 0, 1] = math.inf
     with pytest.warns(NumericalWarning, match="PerturbedTwoPointZO"):
-        assert usable_runs(optimizer, values, 2).flatten().tolist() == [True, False, True]
-    assert usable_runs(optimizer, values[::2], 1).shape == (2, 2, 1)
-    assert (optimizer.steps, optimizer.skipped_steps) == (2, 1)
+        usable = usable_runs(optimizer, values, 2)
+    assert usable is not None
+    assert usable.tolist() == [True, False, True]
+    assert chosen(usable, torch.ones(3, 2), torch.zeros(3, 2)).tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert usable_runs(optimizer, values[::2], 1) is None
+    assert bool(chosen(None, torch.ones(3, 2), torch.zeros(3, 2)).all())
+    values[0, 1, 0] = math.nan
+    found = usable_runs(optimizer, values, 1)
+    assert found is not None
+    assert found.tolist() == [[True, False], [False, True], [True, True]]
+    assert (optimizer.steps, optimizer.skipped_steps) == (3, 2)
 
 
 def test_states_of_other_kinds_are_refused() -> None:

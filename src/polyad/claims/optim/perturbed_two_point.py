@@ -250,7 +250,7 @@ def _figure(times: dict[str, dict[tuple[int, str], Tensor]]) -> Figure:
             (line,) = axes.semilogy(found.median(1).values, height, label=method)
             axes.fill_betweenx(height, found.amin(1), found.amax(1), alpha=0.15, color=line.get_color())
         axes.set(xlabel="evaluations", ylabel="value above the minimum", title=f"{name}, d = {d}")
-        axes.legend(loc="lower left")
+    paths[0].legend(loc="lower left")
     for name, style in (("matrix factorisation", "o-"), ("octopus", "s--")):
         for place, method in enumerate(METHODS):
             dimensions = PROBLEMS[name][1]

@@ -42,7 +42,7 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.optim.checks import check_positive
 from polyad.optim.zeroth_order.differences import coordinate_directions, gaussian_directions, one_sided
-from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, load_state, saved_state, usable_runs
+from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, chosen, load_state, saved_state, usable_runs
 from polyad.optim.zeroth_order.sets import ConvexSet
 
 NoisyValues = Callable[[Tensor, int], Tensor]
@@ -183,13 +183,11 @@ class ZerothOrderFrankWolfe:
             raise InputError(f"gradient: has shape {tuple(gradient.shape)}, the point {tuple(self.point.shape)}")
         averaging, share = self.schedule.averaging(self.steps), self.schedule.step(self.steps)
         usable = usable_runs(self, gradient, self.constraint.event_dimensions)
-        averaged = (1 - averaging) * self.direction + averaging * gradient
-        self.direction = torch.where(usable, averaged, self.direction)
+        self.direction = chosen(usable, self.direction.lerp(gradient, averaging), self.direction)
         vertex = self.constraint.vertex(self.direction)
-        difference = self.point - vertex
-        gap = (self.direction * difference).flatten(-self.constraint.event_dimensions).sum(-1)
-        self.gap = torch.where(usable.reshape(gap.shape), gap, self.gap)
-        self.point = torch.where(usable, (1 - share) * self.point + share * vertex, self.point)
+        gap = (self.direction * (self.point - vertex)).flatten(-self.constraint.event_dimensions).sum(-1)
+        self.gap = chosen(usable, gap, self.gap)
+        self.point = chosen(usable, self.point.lerp(vertex, share), self.point)
         return self.point
 
     def state_dict(self) -> dict[str, Any]:

@@ -79,26 +79,31 @@ class OracleOptimizer(Protocol):
     skipped_steps: int
 
 
-def usable_runs(optimizer: OracleOptimizer, gradient: Tensor, event_dimensions: int) -> Tensor:
-    """Count a step; which runs have a finite gradient estimate, in a shape that broadcasts against points.
+def usable_runs(optimizer: OracleOptimizer, gradient: Tensor, event_dimensions: int) -> Tensor | None:
+    """Count a step; for each run, whether its gradient estimate is finite; None, the usual answer, where all are.
 
-    Runs that have not are to stay where they are; such a step is counted as skipped, and reported the first time.
+    The others are to stay where they are (`chosen`); such a step is counted as skipped, and reported the first time.
     """
-    finite = torch.isfinite(gradient)
-    for place in range(-event_dimensions, 0):
-        finite = finite.all(dim=place, keepdim=True)
     optimizer.steps += 1
-    if not bool(finite.all()):
-        if not optimizer.skipped_steps:
-            warnings.warn(
-                f"{type(optimizer).__name__}: the oracle's values are not all finite; such runs stay where they are, "
-                "and the step is counted (skipped_steps); lower the learning rate or look for a division by zero in "
-                "the oracle",
-                NumericalWarning,
-                stacklevel=4,
-            )
-        optimizer.skipped_steps += 1
+    finite = gradient.flatten(-event_dimensions).abs().amax(-1).isfinite()
+    if bool(finite.all()):
+        return None
+    if not optimizer.skipped_steps:
+        warnings.warn(
+            f"{type(optimizer).__name__}: the oracle's values are not all finite; such runs stay where they are, and "
+            "the step is counted (skipped_steps); lower the learning rate or look for a division by zero in the oracle",
+            NumericalWarning,
+            stacklevel=4,
+        )
+    optimizer.skipped_steps += 1
     return finite
+
+
+def chosen(usable: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """The new values of usable runs, the old ones of the others."""
+    if usable is None:
+        return new
+    return torch.where(usable.reshape(*usable.shape, *[1] * (new.dim() - usable.dim())), new, old)
 
 
 def saved_state(optimizer: OracleOptimizer, *more: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class NuclearBall:
         """-radius u v' with the pair (u, v) of the largest singular value."""
         _check_finite(cost)
         left, right = top_singular_pair(cost, iterations=self.iterations, tolerance=self.tolerance, seed=self.seed)
-        return -self.radius * left[..., :, None] * right[..., None, :]
+        return (-self.radius * left)[..., :, None] * right[..., None, :]
 
     def violation(self, point: Float[Tensor, "... n m"]) -> Float[Tensor, "..."]:
         """Sum of singular values - radius, where positive."""
@@ -214,27 +214,27 @@ def top_singular_pair(
     Args:
         matrix: A; of a batch, the iteration ends when all are done.
         iterations: power steps at most, v <- A' A v and normalised.
-        tolerance: relative change of u' A v at which to end.
+        tolerance: relative change of the singular value at which to end; 0: never.
         seed: of the vector from which it starts.
     """
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(matrix.shape[-1], dtype=torch.float64, generator=generator).to(matrix)
-    right = _unit(start.expand(*matrix.shape[:-2], -1))
-    value = torch.zeros(matrix.shape[:-2], dtype=matrix.dtype, device=matrix.device)
-    left = _unit(torch.zeros_like(matrix[..., 0]))
+    right = (start / torch.linalg.vector_norm(start)).expand(*matrix.shape[:-2], -1)[..., None]
+    largest = matrix.abs().amax((-2, -1), keepdim=True)
+    matrix = matrix / torch.where(largest > 0, largest, 1.0)  # the steps square it: neither overflow nor vanish
+    square = torch.zeros_like(largest)
+    tiny = torch.finfo(matrix.dtype).tiny
     for _ in range(iterations):
-        image = (matrix @ right[..., None])[..., 0]
-        left = _unit(image)
-        back = (matrix.mT @ left[..., None])[..., 0]
-        right, before = _unit(back), value
-        value = torch.linalg.vector_norm(back, dim=-1)
-        if tolerance and bool((value - before <= tolerance * value).all()):
+        moved = matrix.mT @ (matrix @ right)
+        before, square = square, torch.linalg.vector_norm(moved, dim=-2, keepdim=True)
+        right = moved / square.clamp_min(tiny)
+        if tolerance and bool((square - before <= 2 * tolerance * square).all()):
             break
-    return left, right
+    return _unit((matrix @ right)[..., 0]), _unit(right[..., 0])
 
 
 def _check_finite(cost: Tensor) -> None:
-    if not bool(cost.isfinite().all()):
+    if not all(bool(extreme.isfinite()) for extreme in cost.aminmax()):  # one pass; NaN is an extreme
         raise InputError("cost: holds NaN or infinity; look at the gradient from which it comes")
 
 

@@ -36,7 +36,15 @@ from polyad.optim.zeroth_order.differences import (
     sphere_directions,
     two_sided,
 )
-from polyad.optim.zeroth_order.oracles import CountedValues, Values, checked_start, load_state, saved_state, usable_runs
+from polyad.optim.zeroth_order.oracles import (
+    CountedValues,
+    Values,
+    checked_start,
+    chosen,
+    load_state,
+    saved_state,
+    usable_runs,
+)
 
 DIRECTIONS = ("gaussian", "sphere", "coordinates")
 """What two-point steps can look along: normal, of length sqrt(d), or all d coordinates (the deterministic method)."""
@@ -48,7 +56,7 @@ class PerturbedTwoPointZO:
 
     Args:
         point: start, Float[Tensor, "... d"]; leading dimensions are independent runs. It is copied.
-        lr: step size; `two_point_step_size` gives the largest that is safe.
+        lr: step size; `two_point_step_size` gives one that is safe.
         smoothing: u, the half distance of the two values.
         noise: r, the length of the perturbation; 0 leaves it out.
         count: m, directions a step; the coordinates are always all d of them.
@@ -116,7 +124,7 @@ class PerturbedTwoPointZO:
             scale = self.noise / self.point.shape[-1] ** 0.5
             gradient = gradient + scale * gaussian_directions(self.point, 1, generator=self.generator)[0]
         usable = usable_runs(self, gradient, 1)
-        self.point = torch.where(usable, self.point - self.lr * gradient, self.point)
+        self.point = chosen(usable, self.point - self.lr * gradient, self.point)
         return self.point
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,6 +146,7 @@ class PerturbedTwoPointZO:
         return draw(self.point, self.count, generator=self.generator)
 
 
+@torch.no_grad()
 def first_evaluations_below(
     optimizer: PerturbedTwoPointZO, oracle: Values, *, levels: Sequence[float], limit: int, every: int = 1
 ) -> Float[Tensor, "levels ..."]:
