@@ -60,19 +60,13 @@ def test_strongly_convex_to_a_thousandth_and_weaker_settings_are_worse() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gamma", "reaches"), [(1.0, True), (10.0, False)])
-def test_lower_level_with_many_valleys(gamma: float, reaches: bool) -> None:
-    """rho is 1: gamma = 10 is beyond the theory and fails."""
+def test_lower_level_with_many_valleys() -> None:
     problem = sine_valleys(10, a=2.0, offsets=2.0, start=2.0)
-    options = {"eta": 0.5, "alpha": 0.02, "beta": 0.1, "c0": 1.0, "p": 0.49}
-    x, y, _ = solve(problem, 20_000, gamma=gamma, **options)
-    error = float((x[0] - problem.solution_upper[0]).detach().abs())
-    assert (error < 1e-2) == reaches
-    if reaches:
-        assert float((y[0] - problem.solution_lower[0]).detach().abs().max()) < 1e-2
-        value = float(problem.upper(x, y).detach())
-        valley = -math.pi / 2 + 2 * math.pi
-        assert value == pytest.approx(10 * (valley - 4) ** 2 / 11, abs=1e-2)
+    x, y, _ = solve(problem, 20_000, gamma=1.0, eta=0.5, alpha=0.02, beta=0.1, c0=1.0, p=0.49)
+    assert float((x[0] - problem.solution_upper[0]).detach().abs()) < 1e-2
+    assert float((y[0] - problem.solution_lower[0]).detach().abs().max()) < 1e-2
+    valley = -math.pi / 2 + 2 * math.pi
+    assert float(problem.upper(x, y).detach()) == pytest.approx(10 * (valley - 4) ** 2 / 11, abs=1e-2)
 
 
 def upper(x: Variables, y: Variables) -> Tensor:
