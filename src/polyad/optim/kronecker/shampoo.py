@@ -18,6 +18,7 @@ Source: Wang, Zhou, Li, Huang, NeurIPS 2024, arXiv:2405.18144; Gupta, Koren, Sin
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from polyad.optim.kronecker.sides import SideOptions
 
 WAYS = ("subspace", "eigh", "matrix")
 """What a side keeps and how it is renewed."""
+
+_SAFE = 1e-15  # a float32 norm above this has lost no square that matters
 
 
 @final
@@ -153,7 +156,7 @@ class Shampoo(GradientOptimizer):
         if "blocks" not in state:
             orders = [matrix[place].shape for place in places]
             state["blocks"] = [[sides.new_side(n, matrix, options) for n in shape] for shape in orders]
-        direction = torch.empty_like(matrix)
+        direction = torch.empty_like(matrix) if len(places) > 1 else matrix
         for place, (left, right) in zip(places, state["blocks"], strict=True):
             block = matrix[place]
             if state["steps"] % group["statistics_every"] == 0:
@@ -163,15 +166,22 @@ class Shampoo(GradientOptimizer):
                 sides.renew_root(right, options)
             if "root" in left:
                 block = sides.root(left, options) @ block @ sides.root(right, options)
-            direction[place] = block
+            if len(places) > 1:
+                direction[place] = block
+            else:
+                direction = block
         return graft(direction, matrix).view_as(gradient)
 
 
 def graft(direction: Tensor, gradient: Tensor) -> Tensor:
     """The direction scaled to the gradient's length; a direction of length zero is returned as it is.
 
-    Both are divided by their largest entry first, so that squares neither overflow nor vanish.
+    Where squares might overflow or vanish, both are divided by their largest entry first.
     """
+    if direction.device.type == "cpu":  # elsewhere, asking for a norm would wait for it
+        length, size = direction.norm(), gradient.norm()
+        if all(_SAFE < float(norm) < math.inf for norm in (length, size)):
+            return direction * (size / length)
     largest, height = direction.abs().amax(), gradient.abs().amax()
     unit = direction / torch.where(largest > 0, largest, 1.0)
     length = unit.norm()
