@@ -172,6 +172,15 @@ def test_directions_without_curvature_are_left_to_the_base() -> None:
     assert float((row @ weights - 3).detach().square()) < 1e-6 * float(loss)
 
 
+def test_models_with_fewer_parameters_than_pairs_are_solved_by_newton() -> None:
+    x = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+    scale = torch.tensor([5.0, 2.0, 1.0], dtype=torch.float64)
+    optimizer = FOSI([x], base=SGD, lr=1e-3, largest=10, smallest=2, every=1, warmup=0, alpha=1.0)
+    optimizer.step(closure_of(optimizer, lambda: (scale * x**2).sum()))
+    torch.testing.assert_close(optimizer.values, 2 * scale)
+    torch.testing.assert_close(x.detach(), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
 def test_momentum_is_projected_when_the_subspace_turns() -> None:
     values = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
     x = nn.Parameter(torch.tensor([1.0, 1.0, 1.0], dtype=torch.float64))

@@ -201,17 +201,18 @@ class FOSI(GradientOptimizer):
         Under torch.distributed every process calls this, and the Hessian is that of the mean of the losses.
 
         Raises:
-            InputError: a loss without a graph, Hessian products that are not finite, or fewer parameters than pairs.
+            InputError: a loss without a graph, or Hessian products that are not finite.
         """
         _, members = self._members()
         step = self.state[_SPECTRUM]["step"]
+        largest, smallest = self._wanted(members)
         with torch.enable_grad():
             local = flat_operator(hessian_operator(loss, members), members)
             pairs = extreme_eigenpairs(
                 lambda vector: mean_over_processes(local(vector)),
                 sum(p.numel() for p in members),
-                largest=self.largest,
-                smallest=self.smallest,
+                largest=largest,
+                smallest=smallest,
                 steps=self.lanczos_steps,
                 generator=torch.Generator().manual_seed(self.seed + step),
                 device=members[0].device,
@@ -223,17 +224,19 @@ class FOSI(GradientOptimizer):
         """Use given eigenpairs from now on.
 
         Args:
-            pairs: the first `largest` are the large ones; vectors over all parameters that require gradients, in order.
+            pairs: first the `largest` large ones, in smaller models all that there are; vectors over all parameters
+                that require gradients, in order.
 
         Raises:
             InputError: vectors of another length, or not as many pairs as `largest` and `smallest` say.
         """
         numbers, members = self._members()
         size = sum(p.numel() for p in members)
-        if pairs.vectors.shape != (size, self.largest + self.smallest):
+        largest, smallest = self._wanted(members)
+        if pairs.vectors.shape != (size, largest + smallest):
             raise InputError(
-                f"pairs: vectors have shape {tuple(pairs.vectors.shape)}; for {size} parameters, {self.largest} "
-                f"largest and {self.smallest} smallest it must be {(size, self.largest + self.smallest)}"
+                f"pairs: vectors have shape {tuple(pairs.vectors.shape)}; for {size} parameters, {largest} largest and "
+                f"{smallest} smallest it must be {(size, largest + smallest)}"
             )
         kept = pairs.values.abs() > self.resolution * pairs.values.abs().amax()
         spectrum, dtype = self.state[_SPECTRUM], _wide(members)
@@ -244,7 +247,7 @@ class FOSI(GradientOptimizer):
         spectrum |= {
             "members": numbers,
             "values": pairs.values[kept].to(basis),
-            "large": int(kept[: self.largest].sum()),
+            "large": int(kept[:largest].sum()),
             "basis": basis,
             "memory": memory,
         }
@@ -260,6 +263,11 @@ class FOSI(GradientOptimizer):
         every = [p for group in self.param_groups for p in group["params"]]
         numbers = [k for k, p in enumerate(every) if p.requires_grad and p.numel()]
         return numbers, [every[k] for k in numbers]
+
+    def _wanted(self, members: list[Tensor]) -> tuple[int, int]:
+        """How many eigenpairs of each end; small models have no more than their size."""
+        size = sum(p.numel() for p in members)
+        return min(self.largest, size), min(self.smallest, max(0, size - self.largest))
 
     def _hybrid_moves(self) -> dict[Tensor, Tensor]:
         """What is added to every parameter that has a gradient."""
