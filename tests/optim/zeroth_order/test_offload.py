@@ -100,6 +100,24 @@ def test_twenty_steps_are_those_of_mezo_to_the_bit(slots: int, overlap: bool) ->
     assert max(abs(a - b) for a, b in itertools.pairwise(losses)) > 0
 
 
+def test_large_layers_do_not_notice_that_they_travel() -> None:
+    """Sizes at which attention has faster forms, which torch chooses by what its parameters are."""
+
+    def build() -> list[nn.Module]:
+        torch.manual_seed(2)
+        return [nn.Linear(65, 128), *(Attention(128, 509) for _ in range(3)), nn.Linear(128, 3)]
+
+    plain, travelling = build(), build()
+    inputs = torch.randn(8, CONTEXT, 65)
+    net = nn.Sequential(*plain)
+    optimizer = MeZO(net.parameters(), lr=1e-5)
+    with ZO2Trainer(travelling, lr=1e-5, device_slots=2) as trainer:
+        for _ in range(6):
+            expected = float(optimizer.step(lambda: net(inputs).square().mean()))
+            assert trainer.step(inputs, lambda x: x.square().mean()) == expected
+    assert_same(travelling, plain)
+
+
 @pytest.mark.parametrize("pinned", [(), (0, -1), (2, 3), tuple(range(8))])
 def test_whatever_is_pinned_and_wherever_the_host_is(pinned: tuple[int, ...], tmp_path: Path) -> None:
     plain, travelling = transformer(), transformer()
@@ -145,7 +163,7 @@ def test_peak_and_bytes_moved(slots: int) -> None:
     blocks = transformer(width=64)
     sizes = [layout_of(block).device_bytes for block in blocks]
     raw = [sum(t.numel() * t.element_size() for t in block.state_dict().values()) for block in blocks]
-    assert all(0 <= padded - exact < 16 * 20 for padded, exact in zip(sizes, raw, strict=True))
+    assert all(0 <= padded - exact < 64 * 20 for padded, exact in zip(sizes, raw, strict=True))
     trainer = ZO2Trainer(blocks, device_slots=slots, **OPTIONS)
     tokens, targets = batches(3)[2]
     trainer.step(tokens, entropy(targets))

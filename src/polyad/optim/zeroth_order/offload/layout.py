@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from polyad.errors import InputError
 
-ALIGNMENT = 16
-"""Bytes; a multiple of every dtype's size."""
+ALIGNMENT = 64
+"""Bytes; a multiple of every dtype's size, and what torch's own allocations have."""
 
 WIRES = (torch.float32, torch.bfloat16, torch.float8_e4m3fn)
 """What float32 parameters can be in host memory and on the link."""

@@ -296,7 +296,12 @@ class ZO2Trainer:
 
     def _forward(self, number: int, tensors: dict[str, Tensor], values: Any) -> Any:
         arguments = values if isinstance(values, tuple) else (values,)
-        result = functional_call(self.blocks[number], tensors, arguments)
+        # as parameters: attention takes another path, with other roundings, for tensors that need no gradient
+        seen = {
+            entry.name: nn.Parameter(tensors[entry.name], entry.trained) if entry.parameter else tensors[entry.name]
+            for entry in self._pipeline.layouts[number].entries
+        }
+        result = functional_call(self.blocks[number], seen, arguments)
         own = {tensor.untyped_storage().data_ptr() for tensor in tensors.values() if tensor.numel()}
         # a block that returns its parameters must not have them changed behind its back
         return mapped(result, lambda x: x.clone() if x.untyped_storage().data_ptr() in own else x)
