@@ -45,14 +45,17 @@ def test_physics_equals_gymnasium_step_by_step(environment: Environment, name: s
     assert ended_somewhere
 
 
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
 @pytest.mark.parametrize("environment", [CART_POLE, ACROBOT])
-def test_returns_equal_those_of_a_loop(environment: Environment) -> None:
-    environment = replace(environment, limit=20 if environment is CART_POLE else 70)
+def test_returns_equal_those_of_a_loop(environment: Environment, engine: str) -> None:
+    environment = replace(environment, limit=20 if environment.name == CART_POLE.name else 70)
     if environment.name == "acrobot":  # nearer to its end, so that some episodes are over before the limit
         environment = replace(environment, spread=2.0)
     networks = grown(60, 4, inputs=environment.observations, outputs=environment.actions, seed=2)
     states = environment.initial_states(60, 2, seed=3)
-    found = returns(environment, networks, states)
+    before = states.clone()
+    found = returns(environment, networks, states, engine=engine)
+    assert torch.equal(states, before)
     for k in range(0, 60, 6):
         for episode in range(2):
             state, total = states[k, episode], 0.0
@@ -83,6 +86,18 @@ def test_a_good_controller_holds_the_pole_to_the_limit() -> None:
     links = [[0.0, 5, 0.1, 1], [1, 5, 0.2, 1], [2, 5, 1, 1], [3, 5, 0.5, 1]]
     network = Population(nodes[None], torch.tensor(links, dtype=torch.float64)[None], 4, 2)
     assert returns(CART_POLE, network, CART_POLE.initial_states(20, seed=0)).unique().tolist() == [500]
+
+
+def test_whole_episodes_by_loops_and_by_array_operations() -> None:
+    networks = grown(200, 8, inputs=4, outputs=2, seed=9)
+    states = CART_POLE.initial_states(3, seed=1)
+    task = replace(CART_POLE, reward=2.0, last_reward=-1.0)
+    one, two = (returns(task, networks, states, engine=engine) for engine in ("torch", "compiled"))
+    assert torch.equal(one, two)
+    assert len(one.unique()) > 10
+    single = Population(networks.nodes.float(), networks.connections.float(), 4, 2)
+    close = returns(task, single, states.float()) == two.float()
+    assert float(close.double().mean()) > 0.9
 
 
 def test_xor_fitness_by_hand() -> None:

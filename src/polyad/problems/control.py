@@ -21,6 +21,7 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.optim.neuroevolution import Population, Program, forward, transform
+from polyad.optim.neuroevolution.engines import Engine, runs_compiled
 
 GRAVITY = 9.8
 """In m/s^2, of both tasks."""
@@ -163,7 +164,11 @@ ACROBOT = Environment(
 
 @torch.no_grad()
 def returns(
-    environment: Environment, networks: Population | Program, initial_states: Float[Tensor, "*genomes episodes states"]
+    environment: Environment,
+    networks: Population | Program,
+    initial_states: Float[Tensor, "*genomes episodes states"],
+    *,
+    engine: Engine = "auto",
 ) -> Float[Tensor, "genomes episodes"]:
     """Sum of rewards of each network in each episode; the action is the number of the largest output.
 
@@ -173,23 +178,26 @@ def returns(
         environment: the task.
         networks: with its observations as inputs and its actions as outputs.
         initial_states: the same episodes for all networks, or episodes of their own.
+        engine: array operations, or loops on a processor (whole episodes for cart and pole, networks for others).
 
     Raises:
         InputError: networks with other numbers of inputs or outputs.
     """
-    program = transform(networks) if isinstance(networks, Population) else networks
+    program = transform(networks, engine=engine) if isinstance(networks, Population) else networks
     if (program.inputs, program.output.shape[1]) != (environment.observations, environment.actions):
         raise InputError(
             f"networks: {program.inputs} inputs and {program.output.shape[1]} outputs, {environment.name} has "
             f"{environment.observations} observations and {environment.actions} actions"
         )
     state = initial_states.expand(program.genomes, -1, -1).contiguous()
+    if environment.step is cart_pole_step and program.rounds == 1 and runs_compiled(engine, state):
+        return _cart_pole_by_loops(environment, program, state)
     place = torch.arange(program.genomes, device=state.device)
     total = state.new_zeros(state.shape[:2])
     steps = torch.zeros_like(total)
     running = torch.ones_like(total, dtype=torch.bool)
     for number in range(1, environment.limit + 1):
-        action = forward(program, environment.observe(state)).argmax(-1)
+        action = forward(program, environment.observe(state), engine=engine).argmax(-1)
         state = environment.step(state, action)
         steps += running
         running &= ~environment.ended(state)
@@ -209,6 +217,25 @@ def returns(
 
 _LOOK = 8
 """Steps from one look at who has finished to the next."""
+
+
+def _cart_pole_by_loops(environment: Environment, program: Program, states: Tensor) -> Tensor:
+    from polyad.problems._control_kernels import cart_pole_episodes
+
+    counts = torch.bincount(program.genome, minlength=program.genomes).cumsum(0)
+    steps = torch.zeros_like(states[..., 0])
+    states = states.clone()
+    cart_pole_episodes(
+        program.genome.argsort(stable=True).numpy(),
+        torch.cat([counts.new_zeros(1), counts]).numpy(),
+        *program.arrays,
+        program.output.numpy(),
+        states.numpy(),
+        environment.limit,
+        steps.numpy(),
+    )
+    ended = environment.ended(states)
+    return steps * environment.reward + ended * (environment.last_reward - environment.reward)
 
 
 def xor_fitness(outputs: Float[Tensor, "genomes 4 1"]) -> Float[Tensor, " genomes"]:

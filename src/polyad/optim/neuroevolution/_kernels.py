@@ -15,12 +15,20 @@ def run(starts, source, weight, bias, response, aggregation, activation, values,
     scratch = np.empty((len(bias), values.shape[1]), values.dtype) if one_level else values[first:]
     for _ in range(rounds):
         for node in range(len(bias)):
-            begin, end = starts[node], starts[node + 1]
             for point in range(values.shape[1]):
-                total = _aggregate(source, weight, values, begin, end, point, aggregation[node])
-                scratch[node, point] = _activate(bias[node] + response[node] * total, activation[node])
+                scratch[node, point] = compute_node(
+                    node, starts, source, weight, bias, response, aggregation, activation, values, point
+                )
         if one_level:
             values[first:] = scratch
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def compute_node(node, starts, source, weight, bias, response, aggregation, activation, values, point):
+    """Value of one node at one point."""
+    total = _aggregate(source, weight, values, starts[node], starts[node + 1], point, aggregation[node])
+    return _activate(bias[node] + response[node] * total, activation[node])
 
 
 @numba.njit(cache=True, nogil=True)
