@@ -118,6 +118,21 @@ def test_large_layers_do_not_notice_that_they_travel() -> None:
     assert_same(travelling, plain)
 
 
+def test_blocks_see_parameters_that_require_gradients_as_in_memory() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Looking(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append((isinstance(self.weight, nn.Parameter) and self.weight.requires_grad, self.bias.requires_grad))
+            return super().forward(x)
+
+    blocks = [Looking(3, 3) for _ in range(3)]
+    blocks[1].bias.requires_grad_(False)
+    with ZO2Trainer(blocks) as trainer:
+        trainer.step(torch.ones(2, 3), lambda x: x.mean())
+    assert seen == [(True, True)] * 2 + [(True, False)] * 2 + [(True, True)] * 2
+
+
 @pytest.mark.parametrize("pinned", [(), (0, -1), (2, 3), tuple(range(8))])
 def test_whatever_is_pinned_and_wherever_the_host_is(pinned: tuple[int, ...], tmp_path: Path) -> None:
     plain, travelling = transformer(), transformer()
