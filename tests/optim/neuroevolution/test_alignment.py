@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from neat_populations import as_genomes, grown, shuffled
@@ -108,3 +110,28 @@ def test_bad_pairs_are_refused(pair: tuple[Population, Population]) -> None:
         distance(first, second[:3])
     with pytest.raises(InputError, match="same task"):
         distance(first, grown(200, 1, inputs=2))
+
+
+def test_distance_equals_neat_python(pair: tuple[Population, Population]) -> None:
+    genes = pytest.importorskip("neat.genes")
+    from neat.genome import DefaultGenome
+
+    def converted(genome):
+        peer = DefaultGenome(0)
+        for key, values in genome.nodes.items():
+            node = peer.nodes[key] = genes.DefaultNodeGene(key)
+            node.bias, node.response, node.aggregation, node.activation = values
+            node.time_constant = 1.0
+        for number, (key, values) in enumerate(genome.connections.items()):
+            link = peer.connections[key] = genes.DefaultConnectionGene(key, innovation=number)
+            link.weight, link.enabled = values
+        return peer
+
+    options = SimpleNamespace(compatibility_disjoint_coefficient=1.3, compatibility_weight_coefficient=0.7)
+    first, second = (population[:60] for population in pair)
+    wanted = [
+        converted(one).distance(converted(two), options)
+        for one, two in zip(as_genomes(first), as_genomes(second), strict=True)
+    ]
+    found = distance(first, second, disjoint=1.3, difference=0.7)
+    assert found.tolist() == pytest.approx(wanted, rel=1e-12)
