@@ -200,3 +200,40 @@ def pack(rows, result):
                 for column in range(rows.shape[2]):
                     result[genome, count, column] = rows[genome, k, column]
                 count += 1
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def shift(nodes, connections, draws, bias, response, weight, aggregations, activations, replace, toggle):
+    """Numbers, functions and switches of every gene, in place."""
+    node_chance, node_normal, node_choice, connection_chance, connection_normal = draws
+    for genome in range(len(nodes)):
+        for k in range(nodes.shape[1]):
+            row, chance = nodes[genome, k], node_chance[genome, k]
+            if np.isnan(row[0]):
+                continue
+            row[1] = _moved(row[1], chance[0], node_normal[genome, k, 0], bias)
+            row[2] = _moved(row[2], chance[1], node_normal[genome, k, 1], response)
+            if len(aggregations) > 1 and chance[2] < replace:
+                row[3] = aggregations[int(node_choice[genome, k, 0] * len(aggregations))]
+            if len(activations) > 1 and chance[3] < replace:
+                row[4] = activations[int(node_choice[genome, k, 1] * len(activations))]
+        for k in range(connections.shape[1]):
+            row, chance = connections[genome, k], connection_chance[genome, k]
+            if not np.isnan(row[0]):
+                row[2] = _moved(row[2], chance[0], connection_normal[genome, k], weight)
+                if chance[1] < toggle:
+                    row[3] = 1 - row[3]
+
+
+@numba.njit(cache=True, nogil=True)
+@no_type_check
+def _moved(value, chance, normal, rates):
+    perturb, renew, step, deviation, mean, limit = rates
+    if perturb + renew == 0:
+        return value
+    if chance < perturb:
+        value += step * normal
+    elif chance < perturb + renew:
+        value = mean + deviation * normal
+    return max(-limit, min(limit, value))

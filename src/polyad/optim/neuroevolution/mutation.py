@@ -5,9 +5,10 @@ All random numbers are drawn beforehand, one row a genome, so that a genome muta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -108,18 +109,18 @@ def mutate(
         keys: of nodes that may be inserted, from `keys_for_new_nodes`.
         engine: array operations or loops.
     """
-    alter = _altered_by_loops if runs_compiled(engine, population.nodes) else _altered
-    return mutate_attributes(alter(population, draws, settings, keys), draws, settings)
+    if runs_compiled(engine, population.nodes):
+        return _mutated_by_loops(population, draws, settings, keys)
+    return mutate_attributes(_altered(population, draws, settings, keys), draws, settings)
 
 
 def mutate_attributes(population: Population, draws: Draws, settings: Settings) -> Population:
     """Numbers, functions and switches of every gene; the structure stays."""
     nodes, connections = population.nodes.clone(), population.connections.clone()
     for place, (column, rates) in enumerate(((BIAS, settings.bias), (RESPONSE, settings.response))):
-        if rates.perturb + rates.replace > 0:
-            nodes[..., column] = _moved(
-                nodes[..., column], draws.node_chance[..., place], draws.node_normal[..., place], rates
-            )
+        nodes[..., column] = _moved(
+            nodes[..., column], draws.node_chance[..., place], draws.node_normal[..., place], rates
+        )
     functions = ((AGGREGATION, settings.aggregation_numbers), (ACTIVATION, settings.activation_numbers))
     for place, (column, numbers) in enumerate(functions):
         if len(numbers) > 1:
@@ -137,6 +138,8 @@ def mutate_attributes(population: Population, draws: Draws, settings: Settings) 
 
 def _moved(values: Tensor, chance: Tensor, normal: Tensor, rates: NumberRates) -> Tensor:
     """Numbers after a step or a new draw; NaN stays NaN."""
+    if rates.perturb + rates.replace == 0:
+        return values
     stepped = values + rates.step * normal
     drawn = (rates.mean + rates.deviation * normal).masked_fill(values.isnan(), torch.nan)
     moved = torch.where(chance < rates.perturb, stepped, values)
@@ -170,8 +173,8 @@ def _altered(population: Population, draws: Draws, settings: Settings, keys: Ten
     )
 
 
-def _altered_by_loops(population: Population, draws: Draws, settings: Settings, keys: Tensor) -> Population:
-    from polyad.optim.neuroevolution._evolution_kernels import alter
+def _mutated_by_loops(population: Population, draws: Draws, settings: Settings, keys: Tensor) -> Population:
+    from polyad.optim.neuroevolution._evolution_kernels import alter, shift
 
     nodes = population.nodes.clone(memory_format=torch.contiguous_format)
     connections = population.connections.clone(memory_format=torch.contiguous_format)
@@ -183,5 +186,18 @@ def _altered_by_loops(population: Population, draws: Draws, settings: Settings, 
         population.inputs,
         population.outputs,
         settings.feed_forward,
+    )
+    numbers = (
+        draws.node_chance, draws.node_normal, draws.node_choice, draws.connection_chance, draws.connection_normal
+    )  # fmt: skip
+    shift(
+        nodes.numpy(),
+        connections.numpy(),
+        tuple(tensor.contiguous().numpy() for tensor in numbers),
+        *(tuple(map(float, astuple(rates))) for rates in (settings.bias, settings.response, settings.weight)),
+        np.array(settings.aggregation_numbers),
+        np.array(settings.activation_numbers),
+        float(settings.replace_function),
+        float(settings.toggle),
     )
     return Population(nodes, connections, population.inputs, population.outputs)
