@@ -100,7 +100,8 @@ def run(report: Report) -> None:
     report.note(
         "cart and pole is timed over the first twelve generations: a pilot over five, in which few genomes live long, "
         "gave 0.25 before the physics was made shorter; third run: the first, in which episodes were not compiled, "
-        "gave 0.19 (XOR) and 0.18 (cart and pole), the second, in which mutated attributes were not, 0.21 and 0.09"
+        "gave 0.19 (XOR) and 0.18 (cart and pole), the second, in which mutated attributes were not, 0.21 and 0.09; "
+        "only the first had the machine to itself"
     )
     report.open("the factor of 500 on a GPU: no GPU here")
     report.figure(_figure(times, curves))
