@@ -180,3 +180,8 @@ def test_the_figure_shows_every_optimiser_in_three_ways() -> None:
     assert [text.get_text() for text in by_time.get_legend().get_texts()] == ["adam", "sgd"]
     assert len(by_steps.lines[0].get_xdata()) == 5
     assert len(by_memory.containers) == 2
+    near, far = (
+        plot_race(Race({"x": [Course("x", 0.1, 0, (Point(0, 0.0, 1.0), Point(9, 1.0, end)), 9, 8, "time")]}))
+        for end in (0.5, 1e-6)
+    )
+    assert [figure.axes[0].get_yscale() for figure in (near, far)] == ["linear", "log"]

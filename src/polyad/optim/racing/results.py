@@ -42,7 +42,6 @@ def plot_race(race: Race, *, target: float | None = None) -> Figure:
         target: is drawn as a line; by default the race's own.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
     aim = race.target() if target is None else target
     figure = Figure(figsize=(13, 4.2), layout="constrained")
@@ -59,7 +58,6 @@ def plot_race(race: Race, *, target: float | None = None) -> Figure:
             ends = [[middle - min(best)], [max(best) - middle]]
             memory = max(course.state_bytes for course in courses) / 2**20
             by_memory.errorbar([memory], [middle], yerr=ends, fmt="o", capsize=3, color=color, label=label)
-    positive = all(point.loss > 0 for courses in race.courses.values() for c in courses for point in c.points)
     clock = "processor" if race.settings.get("clock") == "process" else "wall"
     for axes, words in (
         (by_time, f"{clock} time [s]"),
@@ -67,10 +65,9 @@ def plot_race(race: Race, *, target: float | None = None) -> Figure:
         (by_memory, "state of the optimiser [MiB]"),
     ):
         axes.set(xlabel=words, ylabel="best loss" if axes is by_memory else "loss")
-        if positive:
+        low, high = axes.dataLim.intervaly
+        if low > 0 and high > 10 * low:  # over less than a decade, a logarithmic axis has hardly a number on it
             axes.set_yscale("log")
-            for labels in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                labels(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.4)))
         if math.isfinite(aim):
             axes.axhline(aim, color="0.6", linewidth=0.8, linestyle=":")
     by_steps.set_xscale("symlog", linthresh=10)
