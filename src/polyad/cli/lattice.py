@@ -51,6 +51,12 @@ def solve(
     cutoff: Cutoff = None,
     workers: Annotated[int, typer.Option("--workers", metavar="N", min=0, help="Threads [default: all].")] = 0,
     rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="Rows of the table that are printed.")] = 20,
+    solid: Annotated[
+        bool, typer.Option("--solid", help="Beside the beams the real body, joints and all, cut into voxels.")
+    ] = False,
+    resolution: Annotated[
+        int, typer.Option("--resolution", metavar="N", min=4, help="Voxels along the longest lattice vector.")
+    ] = 64,
 ) -> None:
     """Stiffness tensors of all lattices in some files."""
     from polyad.cli.lattice_inputs import numbers
@@ -66,6 +72,7 @@ def solve(
         cutoff=cutoff,
         threads=workers,
         rows=rows,
+        resolution=resolution if solid else None,
     )
 
 

@@ -38,6 +38,7 @@ def solve_files(
     cutoff: float | None,
     threads: int,
     rows: int,
+    resolution: int | None = None,
 ) -> None:
     """Solve everything that can be read, and print what was found; see `polyad lattice solve --help`."""
     import time
@@ -56,6 +57,7 @@ def solve_files(
     first: list[list[str]] = []
     errors: list[tuple[str, float, float]] = []
     table: list[np.ndarray] = []
+    bodies: list[SolvedRecord] = []
     begin = time.perf_counter()
     with ExitStack() as stack:
         advance = stack.enter_context(progress_bar("Solving", unit="lattices"))
@@ -74,6 +76,8 @@ def solve_files(
         for batch in _chunks(solved, 1024):
             values = _values(batch)
             names = [s.record.name for s in batch]
+            if resolution is not None:
+                bodies += batch[: rows - len(bodies)]
             first += [_row(*pair) for pair in zip(names, values, strict=True)][: rows - len(first)]
             table.append(values)
             found = ((s.record.name, s.record.density, s.relative_error) for s in batch)
@@ -85,6 +89,12 @@ def solve_files(
     _print_results(first, every, unit)
     rate = format_rate(len(every) / seconds)
     typer.echo(f"{len(every):,} lattices in {seconds:.3g} s ({rate} a second, reading included)")
+    if bodies and resolution is not None:
+        from polyad.cli.lattice_solid import print_solids
+
+        print_solids(bodies, poisson=poisson, resolution=resolution, unit=unit)
+        if len(every) > len(bodies):
+            typer.echo(f"the first {len(bodies)} of {len(every):,} as solids; raise --rows for more")
     if compare:
         from polyad.materials.lattice.solving import Comparison
 
