@@ -3,8 +3,8 @@
 mace-torch pins an e3nn of its own, so it lives in an environment of its own, whose Python is named by the variable
 POLYAD_MACE_TORCH (`python -m venv peer && peer/bin/pip install mace-torch==0.3.16`). Processes alternate.
 
-`rmd17` trains every potential for POLYAD_MINUTES (20) of processor time: hours in all. Results are kept one by
-one, and an interrupted run goes on.
+`rmd17` trains every potential for POLYAD_MINUTES (20) of processor time on POLYAD_MOLECULES: hours in all. Results are
+kept one by one, and an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -106,25 +106,25 @@ def rmd17() -> list[dict[str, object]]:
     """Every potential on 950 frames of a molecule for the same processor time; each result is kept as it comes."""
     peer, minutes = os.environ.get("POLYAD_MACE_TORCH"), float(os.environ.get("POLYAD_MINUTES", "20"))
     rows: list[dict[str, object]] = []
-    for molecule in ("ethanol", "aspirin"):
+    for molecule in os.environ.get("POLYAD_MOLECULES", "ethanol,aspirin").split(","):
         train, test = (find_data(f"molecules/rmd17_{molecule}_{part}_01.xyz.gz") for part in ("train", "test"))
         if train is None or test is None:
             return [{"not run": "set POLYAD_DATA to a folder with the rMD17 frames"}]
-        commands: dict[str, list[str]] = {
-            name: [sys.executable, str(PEERS / "rmd17_ours.py"), name, str(train), str(test), str(minutes)]
-            for name in ("mace", *sorted(set(POTENTIALS) - {"mace"}))
-        }
+        ours = [sys.executable, str(PEERS / "rmd17_ours.py")]
+        commands = {"mace": [*ours, "mace", str(train), str(test), str(minutes)]}
         if peer:
             frames = ["-W", "ignore", str(PEERS / "rmd17_mace.py"), str(train), str(test), str(minutes)]
             commands |= {f"mace-torch, rate {rate:g}": [peer, *frames, str(rate)] for rate in (0.01, 0.03)}
+        for name in sorted(set(POTENTIALS) - {"mace"}):
+            commands[name] = [*ours, name, str(train), str(test), str(minutes)]
         for name, command in commands.items():
             folder = RESULTS / "rmd17" / f"{molecule} {name} {minutes:g} min"
-            kept = folder.with_suffix(".json")
+            kept = folder.parent / f"{folder.name}.json"
             if not kept.exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                ours = [str(folder)] if command[0] == sys.executable else []
+                place = [str(folder)] if command[0] == sys.executable else []
                 environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-                run = subprocess.run([*command, *ours], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+                run = subprocess.run([*command, *place], env=environment, stdout=subprocess.PIPE, text=True, check=True)
                 kept.write_text(run.stdout.splitlines()[-1] + "\n", encoding="utf-8")
                 shutil.rmtree(folder)
             found = json.loads(kept.read_text(encoding="utf-8"))
