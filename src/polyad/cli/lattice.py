@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from polyad.cli.lattice_inputs import LATTICES_HELP, OBJECTIVES
+from polyad.cli.lattice_serve import serve
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Strut lattices: solve, generate, design, look at and export them."
@@ -351,6 +352,9 @@ def demo(
     from polyad.cli.lattice_demo import show_demo
 
     show_demo(out)
+
+
+app.command()(serve)
 
 
 def _solid(material: str | None, young: float, poisson: float) -> tuple[float, float, str]:
