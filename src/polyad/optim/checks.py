@@ -4,6 +4,8 @@
   with `InputError`. Only the constructor looks at learning rates: a schedule may end at 0.
 - A step whose gradients are not all finite is skipped whole (no parameter and no state changes), counted in the
   parameter group under `skipped_steps` (so the count is in `state_dict`), and reported by a warning the first time.
+- Methods that ask an oracle do the same with its answers: one that is no answer is refused and nothing has changed, one
+  that is not finite is a step not taken, counted and reported (`warn_skipped`).
 - Parameters without a gradient and parameters without elements are passed over.
 - A state is loaded into parameters of the same shapes only, and to the bit: `torch.optim.Optimizer.load_state_dict`
   alone casts float32 statistics of bfloat16 parameters to bfloat16.
@@ -16,6 +18,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import torch
@@ -87,6 +90,24 @@ def evaluate(closure: Callable[[], Any] | None) -> Any:
     return loss
 
 
+def one_number(given: Any, name: str) -> Tensor:
+    """What a closure or an oracle gave as a value: a detached tensor of no dimensions.
+
+    Args:
+        given: a real number, or a tensor that holds one.
+        name: of the value, for the message.
+
+    Raises:
+        InputError: it is no single real number.
+    """
+    if isinstance(given, Tensor) and given.numel() == 1 and not given.is_complex():
+        return given.detach().reshape(())
+    if isinstance(given, Real) and not isinstance(given, bool):
+        return torch.as_tensor(given)
+    what = f"a tensor of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+    raise InputError(f"{name}: must be one real number, got {what}; return the batch's mean")
+
+
 def require_loss(closure: Callable[[], Any] | None, name: str) -> Callable[[], Any]:
     """The closure, for a method that cannot step without one; the closure that comes back never returns None.
 
@@ -146,17 +167,28 @@ def gradients_usable(optimizer: torch.optim.Optimizer) -> bool:
     return False
 
 
-def count_skipped(optimizer: torch.optim.Optimizer) -> None:
-    """Count a step that is not taken, and warn the first time."""
+def count_skipped(optimizer: torch.optim.Optimizer, *, what: str = "a gradient") -> None:
+    """Count a step that is not taken because `what` is not finite, and warn the first time."""
     if skipped_steps(optimizer) == 0:
-        warnings.warn(
-            f"{type(optimizer).__name__}: a gradient is not finite; such steps are skipped and counted "
-            "(skipped_steps); lower the learning rate or look for a division by zero in the loss",
-            NumericalWarning,
-            stacklevel=3,
-        )
+        warn_skipped(type(optimizer).__name__, what=what)
     for group in optimizer.param_groups:
         group[SKIPPED] = group.get(SKIPPED, 0) + 1
+
+
+def warn_skipped(name: str, *, what: str = "the oracle's answer", stacklevel: int = 4) -> None:
+    """Report the first step that a method does not take.
+
+    Args:
+        name: of the method.
+        what: is not finite.
+        stacklevel: of the warning; 4 where a function that `step` calls calls this.
+    """
+    warnings.warn(
+        f"{name}: {what} is not finite; such steps are skipped and counted (skipped_steps); lower the learning rate, "
+        "start nearer, or look for a division by zero in the loss",
+        NumericalWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def skipped_steps(optimizer: torch.optim.Optimizer) -> int:

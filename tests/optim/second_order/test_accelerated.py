@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import brentq, root
 
-from polyad.errors import InputError
+from polyad.errors import InputError, NumericalWarning
 from polyad.optim.second_order.accelerated import AcceleratedInexactNewton, AcceleratedInexactTensor
 from polyad.optim.second_order.oracles import FunctionOracle
 
@@ -241,11 +241,14 @@ def test_bad_constants_and_answers_are_refused():
     tensor = AcceleratedInexactTensor(torch.zeros(2), quartic=1.0, radius=1.0)
     for answer, message in (
         (None, "tuple"),
-        ((0.0, bad, eye, torch.abs), "not finite"),
         ((0.0, good, None, None), "2"),
     ):
         for method in (newton, tensor):
             with pytest.raises(InputError, match=message):
                 method.step(lambda x, answer=answer: answer)
-            assert method.sequence.steps == 0
+            assert method.steps == 0
             assert not method.x.any()
+    for method in (newton, tensor):
+        with pytest.warns(NumericalWarning, match="not finite"):
+            method.step(lambda x: (0.0, bad, eye, torch.abs))
+        assert (method.steps, method.skipped_steps) == (0, 1)

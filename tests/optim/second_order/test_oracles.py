@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from polyad.errors import InputError
-from polyad.optim.second_order.oracles import FunctionOracle, checked_start, derivatives, load, saved
+from polyad.errors import InputError, NumericalWarning
+from polyad.optim.second_order.oracles import FunctionOracle, checked_start, derivatives, load, saved, skip
 
 ROWS = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 X = torch.tensor([0.3, -1.0, 0.7, 0.2], dtype=torch.float64)
@@ -82,9 +84,9 @@ def test_diagonal_and_a_function_of_the_users():
         ((1.0, torch.ones(3), torch.eye(4)), "gradient"),
         ((1.0, [1.0] * 4, torch.eye(4)), "gradient"),
         ((1.0, torch.ones(4), torch.eye(3)), "Hessian"),
-        ((float("nan"), torch.ones(4), torch.eye(4)), "not finite"),
-        ((1.0, torch.full((4,), torch.inf), torch.eye(4)), "not finite"),
-        ((1.0, torch.ones(4), torch.full((4, 4), torch.nan)), "not finite"),
+        ((torch.ones(2), torch.ones(4), torch.eye(4)), "value"),
+        (("1.0", torch.ones(4), torch.eye(4)), "value"),
+        ((1j, torch.ones(4), torch.eye(4)), "value"),
     ],
 )
 def test_answers_that_cannot_be_used(answer, message):
@@ -92,8 +94,42 @@ def test_answers_that_cannot_be_used(answer, message):
         derivatives(lambda x: answer, X)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (float("nan"), torch.ones(4), torch.eye(4)),
+        (1.0, torch.full((4,), torch.inf), torch.eye(4)),
+        (1.0, torch.ones(4), torch.full((4, 4), torch.nan)),
+    ],
+)
+def test_answers_that_are_not_finite_are_told_and_counted(answer):
+    found = derivatives(lambda x: answer, X)
+    assert not found.finite
+
+    class Method:
+        skipped_steps = 0
+
+    method = Method()
+    with pytest.warns(NumericalWarning, match="Newton: the oracle's answer"):
+        skip(method, found, name="Newton")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert skip(method, found, name="Newton") == pytest.approx(answer[0], nan_ok=True)
+    assert method.skipped_steps == 2
+
+
+def test_an_oracle_may_write_into_its_point_and_reuse_its_answers():
+    gradient, hessian, point = torch.ones(4).double(), torch.eye(4).double(), X.clone()
+    found = derivatives(lambda x: (x.zero_().sum(), gradient, hessian), point)
+    gradient.zero_()
+    hessian.zero_()
+    assert torch.equal(point, X)
+    assert torch.equal(found.gradient, torch.ones(4).double())
+    assert torch.equal(found.hessian, torch.eye(4).double())
+
+
 def test_a_trial_may_be_infinite_and_order_three_needs_a_function():
-    assert not derivatives(lambda x: (np.inf, x), X, order=1, finite=False).finite
+    assert not derivatives(lambda x: (np.inf, x), X, order=1).finite
     assert derivatives(lambda x: (0.0, x, torch.eye(4)), X).finite
     with pytest.raises(InputError, match="third"):
         derivatives(lambda x: (0.0, x, torch.eye(4), x), X, order=3)
@@ -137,4 +173,6 @@ def test_starts_and_states():
         load(method, {"x": torch.ones(2)}, "x", "steps")
     with pytest.raises(InputError, match="shape"):
         load(method, {"x": torch.ones(3), "steps": 9}, "x", "steps")
+    with pytest.raises(InputError, match="float64"):
+        load(method, {"x": torch.ones(2).double(), "steps": 9}, "x", "steps")
     assert method.steps == 3

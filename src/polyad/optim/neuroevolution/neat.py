@@ -115,10 +115,15 @@ class NEAT:
         """Take the fitness of the population that `ask` gave, the larger the better, and go on to its children.
 
         Raises:
-            InputError: another shape, or a fitness that is not finite.
+            InputError: no real tensor of one number a genome, or one that is not finite; nothing has changed then.
         """
-        if fitness.shape != (self.size,):
-            raise InputError(f"fitness: shape {tuple(fitness.shape)}, must be ({self.size},), one number a genome")
+        if not isinstance(fitness, Tensor) or fitness.shape != (self.size,) or not fitness.is_floating_point():
+            given = (
+                f"shape {tuple(fitness.shape)}, {fitness.dtype}"
+                if isinstance(fitness, Tensor)
+                else type(fitness).__name__
+            )
+            raise InputError(f"fitness: {given}; must be a real tensor ({self.size},), one number a genome")
         wrong = ~fitness.isfinite()
         if bool(wrong.any()):
             raise InputError(
@@ -192,14 +197,20 @@ class NEAT:
         """Go on as the evolution from which `state` comes would.
 
         Raises:
-            InputError: a state of another task, size or kind.
+            InputError: a state of another task, size, kind or dtype; nothing has changed then.
         """
-        if not {"tensors", "numbers", "settings"} <= set(state):
-            raise InputError("state: is no state_dict of NEAT; give what its state_dict() returned")
+        own = self.state_dict()
+        missing = [part for part in own if part not in state]
+        missing += [f"{part} {name}" for part in own if part in state for name in own[part] if name not in state[part]]
+        if missing:
+            raise InputError(f"state: lacks {', '.join(missing)}; give what state_dict() of NEAT returned")
         numbers = state["numbers"]
         for name in ("inputs", "outputs", "size"):
             if numbers[name] != getattr(self, name):
                 raise InputError(f"state: {name} is {numbers[name]}, here it is {getattr(self, name)}; build it alike")
+        dtype = state["tensors"]["nodes"].dtype
+        if dtype != self._population.nodes.dtype:
+            raise InputError(f"state: dtype is {dtype}, here it is {self._population.nodes.dtype}; build it alike")
         device = self._population.nodes.device
         tensors = {
             name: value.clone() if name == "generator" else value.to(device, copy=True)

@@ -37,7 +37,7 @@ from polyad.errors import InputError
 from polyad.optim import checks
 from polyad.optim.second_order.cubic import minimize_cubic
 from polyad.optim.second_order.estimating import EstimatingSequence, Schedule, growth
-from polyad.optim.second_order.oracles import Oracle, derivatives
+from polyad.optim.second_order.oracles import Oracle, derivatives, skip
 from polyad.optim.second_order.quartic import minimize_quartic
 
 
@@ -94,14 +94,28 @@ class AcceleratedInexactNewton:
         """x_t, the iterate."""
         return self.sequence.x
 
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.sequence.steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps not taken because an answer of the oracle was not finite."""
+        return self.sequence.skipped_steps
+
     def step(self, oracle: Oracle) -> float:
         """One step, two calls of the oracle; returns its value at the new x.
+
+        Where an answer is not finite, the step is not taken, and counted (`skipped_steps`).
 
         Raises:
             InputError: what `polyad.optim.second_order.oracles.derivatives` refuses; nothing has changed then.
         """
         v = self.sequence.looking_point()
         there = derivatives(oracle, v)
+        if not there.finite:
+            return skip(self.sequence, there, name=type(self).__name__)
         assert there.hessian is not None
         model = minimize_cubic(
             there.gradient,
@@ -110,7 +124,12 @@ class AcceleratedInexactNewton:
             quadratic=self.penalty(self.sequence.steps),
             tolerance=self.tau,
         )
-        return _arrive(self.sequence, v + model.step, oracle)
+        x = v + model.step
+        found = derivatives(oracle, x, order=1)
+        if not found.finite:
+            return skip(self.sequence, found, name=type(self).__name__)
+        self.sequence.advance(x, found.gradient)
+        return found.value
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on to the bit."""
@@ -188,8 +207,20 @@ class AcceleratedInexactTensor:
         """x_t, the iterate."""
         return self.sequence.x
 
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return self.sequence.steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps not taken because an answer of the oracle was not finite."""
+        return self.sequence.skipped_steps
+
     def step(self, oracle: Oracle) -> float:
         """One step, two calls of the oracle; returns its value at the new x.
+
+        Where an answer is not finite, the step is not taken, and counted (`skipped_steps`).
 
         Args:
             oracle: of third order, as `FunctionOracle(function, order=3)` is.
@@ -200,6 +231,8 @@ class AcceleratedInexactTensor:
         """
         v = self.sequence.looking_point()
         there = derivatives(oracle, v, order=3)
+        if not there.finite:
+            return skip(self.sequence, there, name=type(self).__name__)
         assert there.hessian is not None
         assert there.third is not None
         model = minimize_quartic(
@@ -211,7 +244,12 @@ class AcceleratedInexactTensor:
             quadratic=self.penalty(self.sequence.steps),
             tolerance=self.tau,
         )
-        return _arrive(self.sequence, v + model.step, oracle)
+        x = v + model.step
+        found = derivatives(oracle, x, order=1)
+        if not found.finite:
+            return skip(self.sequence, found, name=type(self).__name__)
+        self.sequence.advance(x, found.gradient)
+        return found.value
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on to the bit."""
@@ -224,9 +262,3 @@ class AcceleratedInexactTensor:
             InputError: the state of something else, or of a point of another size.
         """
         self.sequence.load_state_dict(state)
-
-
-def _arrive(sequence: EstimatingSequence, x: Tensor, oracle: Oracle) -> float:
-    found = derivatives(oracle, x, order=1)
-    sequence.advance(x, found.gradient)
-    return found.value

@@ -6,6 +6,8 @@
   its minimum; M halves or doubles.
 - Gradient descent with line search: h = -g / L, accepted if f(x) - f(x + h) >= |g|^2 / (2 L); L halves or doubles.
 
+Where the oracle's answer at x is not finite, a step is not taken, and counted (`skipped_steps`).
+
 Sources: N. Doikov, K. Mishchenko and Yu. Nesterov, SIAM J. Optim. 34 (2024) 27; Yu. Nesterov and B. T. Polyak, Math.
 Program. 108 (2006) 177; Yu. Nesterov, Lectures on Convex Optimization, 2018, section 1.2.
 
@@ -25,9 +27,9 @@ from polyad.optim import checks
 from polyad.optim.second_order.cubic import minimize_cubic
 from polyad.optim.second_order.gradient_normalized import damped_step
 from polyad.optim.second_order.metric import Metric
-from polyad.optim.second_order.oracles import Derivatives, Oracle, checked_start, derivatives, load, saved
+from polyad.optim.second_order.oracles import Derivatives, Oracle, checked_start, derivatives, load, saved, skip
 
-_STATE = ("x", "constant", "solves", "steps")
+_STATE = ("x", "constant", "solves", "steps", "skipped_steps")
 
 _Trial = Callable[[Derivatives, float], tuple[Tensor, Callable[[Derivatives], bool]] | None]
 """Answer at x, constant -> the step h and whether the answer at x + h makes it acceptable; None for no step."""
@@ -52,7 +54,7 @@ class SuperUniversalNewton:
     ) -> None:
         checks.check_positive(constant=constant, power=power, tries=tries)
         self.x, self.constant, self.power, self.tries = checked_start(start), constant, power, tries
-        self.solves = self.steps = 0
+        self.solves = self.steps = self.skipped_steps = 0
 
     def step(self, oracle: Oracle) -> float:
         """One accepted step; returns the value at the new x. A point with gradient 0 is not left.
@@ -98,7 +100,7 @@ class AdaptiveCubicNewton:
     def __init__(self, start: Float[Tensor, " n"], *, constant: float = 1.0, tries: int = 40) -> None:
         checks.check_positive(constant=constant, tries=tries)
         self.x, self.constant, self.tries = checked_start(start), constant, tries
-        self.solves = self.steps = 0
+        self.solves = self.steps = self.skipped_steps = 0
 
     def step(self, oracle: Oracle) -> float:
         """One accepted step; returns the value at the new x. Strict saddles are left, minima are not.
@@ -140,7 +142,7 @@ class LineSearchGradient:
     def __init__(self, start: Float[Tensor, " n"], *, constant: float = 1.0, tries: int = 60) -> None:
         checks.check_positive(constant=constant, tries=tries)
         self.x, self.constant, self.tries = checked_start(start), constant, tries
-        self.solves = self.steps = 0
+        self.solves = self.steps = self.skipped_steps = 0
 
     def step(self, oracle: Oracle) -> float:
         """One accepted step; returns the value at the new x. A point with gradient 0 is not left.
@@ -168,6 +170,8 @@ class LineSearchGradient:
 def _step(method: Any, oracle: Oracle, trial: _Trial, *, factor: float, order: int = 2) -> float:
     """Try, from the constant that the method holds, until a step is accepted."""
     here = derivatives(oracle, method.x, order=order)
+    if not here.finite:
+        return skip(method, here, name=type(method).__name__)
     if not bool(here.gradient.any()) and not isinstance(method, AdaptiveCubicNewton):
         return here.value
     for _ in range(method.tries):
@@ -176,7 +180,7 @@ def _step(method: Any, oracle: Oracle, trial: _Trial, *, factor: float, order: i
             h, acceptable = tried
             if not bool(h.any()):
                 return here.value
-            there = derivatives(oracle, method.x + h, order=1, finite=False)
+            there = derivatives(oracle, method.x + h, order=1)
             if there.finite and acceptable(there):
                 method.x, method.constant, method.steps = method.x + h, method.constant / factor, method.steps + 1
                 return there.value

@@ -27,7 +27,7 @@ from polyad.optim.second_order.oracles import checked_start, load, saved
 Schedule = Callable[[int], float]
 """Number t of a step -> a weight that it uses."""
 
-_STATE = ("start", "x", "y", "total_gradient", "steps")
+_STATE = ("start", "x", "y", "total_gradient", "steps", "skipped_steps")
 
 
 def share(t: int, order: int) -> float:
@@ -47,7 +47,7 @@ def growth(t: int, order: int, power: int) -> float:
 
 @final
 class EstimatingSequence:
-    """The points `x` and `y`, G (`total_gradient`) and the number of steps.
+    """The points `x` and `y`, G (`total_gradient`) and the numbers of steps taken and skipped.
 
     Args:
         start: x_0, (n,); copied to float64.
@@ -61,7 +61,7 @@ class EstimatingSequence:
         self.order, self.noise, self.kappas = order, noise, tuple(kappas)
         self.x, self.y = self.start.clone(), self.start.clone()
         self.total_gradient = torch.zeros_like(self.start)
-        self.steps = 0
+        self.steps = self.skipped_steps = 0
 
     def looking_point(self) -> Float[Tensor, " n"]:
         """v, where the model is taken."""

@@ -24,14 +24,25 @@ from polyad.errors import ConvergenceError, InputError
 from polyad.linalg.krylov import conjugate_gradients
 from polyad.optim import checks
 from polyad.optim.second_order.metric import Metric
-from polyad.optim.second_order.oracles import FunctionOracle, Hessian, Oracle, checked_start, derivatives, load, saved
+from polyad.optim.second_order.oracles import (
+    FunctionOracle,
+    Hessian,
+    Oracle,
+    checked_start,
+    derivatives,
+    load,
+    saved,
+    skip,
+)
 
-_STATE = ("x", "gamma", "solves", "steps")
+_STATE = ("x", "gamma", "solves", "steps", "skipped_steps")
 
 
 @final
 class GradientNormalizedNewton:
     """`step(oracle)` moves `x`; `gamma` adapts by itself, `solves` counts linear systems, `steps` those accepted.
+
+    Steps at points where the oracle's answer is not finite are not taken, and counted (`skipped_steps`).
 
     Args:
         start: x_0, (n,); copied to float64.
@@ -69,7 +80,7 @@ class GradientNormalizedNewton:
         self.metric = Metric(metric, like=self.x)
         self.gamma, self.least_gamma, self.tolerance, self.tries = gamma, least_gamma, tolerance, tries
         self.hessian, self.loss, self.matrix_free = hessian, loss, matrix_free
-        self.solves = self.steps = 0
+        self.solves = self.steps = self.skipped_steps = 0
         if hessian is None and (matrix_free or loss is not None):
             raise InputError("matrix_free, loss: need `hessian`; an oracle answers with products by itself")
         if hessian is not None:
@@ -87,6 +98,8 @@ class GradientNormalizedNewton:
         """
         asked = oracle if self.hessian is None else self._from_function(oracle)
         here = derivatives(asked, self.x)
+        if not here.finite:
+            return skip(self, here, name=type(self).__name__)
         assert here.hessian is not None
         square = self.metric.dual_square(here.gradient)
         if square == 0:
@@ -96,7 +109,7 @@ class GradientNormalizedNewton:
             h = self._direction(here.hessian, here.gradient, damping)
             if h is not None:
                 trial = self.x + h
-                there = derivatives(asked, trial, order=1, finite=False)
+                there = derivatives(asked, trial, order=1)
                 progress = self.metric.dual_square(there.gradient) / (8 * damping)
                 if there.finite and here.value - there.value >= progress:
                     self.x, self.gamma, self.steps = trial, 2 * self.gamma, self.steps + 1

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyad.errors import InputError
-from polyad.optim.checks import all_finite
+from polyad.optim.checks import all_finite, one_number, warn_skipped
 from polyad.optim.curvature.products import empirical_fisher_operator, gauss_newton_operator, hessian_operator
 
 Hessian = Tensor | Callable[[Tensor], Tensor]
@@ -48,21 +48,19 @@ class Derivatives:
         return all_finite([*tensors, self.hessian] if isinstance(self.hessian, Tensor) else tensors)
 
 
-def derivatives(oracle: Oracle, x: Tensor, *, order: int = 2, finite: bool = True) -> Derivatives:
-    """What the oracle answers at x, checked.
+def derivatives(oracle: Oracle, x: Tensor, *, order: int = 2) -> Derivatives:
+    """What the oracle answers at x, checked but for `finite`; the oracle may write into x and into its answers later.
 
     Args:
         oracle: as the module says.
         x: (n,).
         order: 1 for value and gradient alone, 2 with the Hessian, 3 with the third derivative's products.
-        finite: refuse numbers that are not; False where a trial may fail.
 
     Raises:
-        InputError: no tuple of the length that is needed, a gradient or matrix of another shape, or numbers that are
-            not finite.
+        InputError: no tuple of the length that is needed, no single value, or a gradient or matrix of another shape.
     """
     first_order = getattr(oracle, "first_order", None)
-    answer = first_order(x) if order == 1 and first_order is not None else oracle(x)
+    answer = first_order(x.clone()) if order == 1 and first_order is not None else oracle(x.clone())
     wanted = "(value, gradient, Hessian)" if order < 3 else "(value, gradient, Hessian, third)"
     if not isinstance(answer, tuple) or len(answer) < (2 if order == 1 else order + 1):
         raise InputError(f"oracle: must return the tuple {wanted}, it returned {type(answer).__name__}")
@@ -76,13 +74,21 @@ def derivatives(oracle: Oracle, x: Tensor, *, order: int = 2, finite: bool = Tru
         third = answer[3]
         if not callable(third):
             raise InputError(f"oracle: third must be a function h -> D3f[h, h], it is {type(third).__name__}")
-    found = Derivatives(float(answer[0]), gradient, hessian, third)
-    if finite and not found.finite:
-        raise InputError(
-            "oracle: value, gradient or Hessian is not finite; look at the point where they are taken, start nearer or "
-            "regularise more"
-        )
-    return found
+    return Derivatives(float(one_number(answer[0], "oracle's value")), gradient, hessian, third)
+
+
+def skip(method: Any, found: Derivatives, *, name: str) -> float:
+    """Count a step that is not taken because an answer is not finite, warn the first time; returns the answer's value.
+
+    Args:
+        method: whose `skipped_steps` counts.
+        found: the answer.
+        name: of the method, for the warning.
+    """
+    if not method.skipped_steps:
+        warn_skipped(name)
+    method.skipped_steps += 1
+    return found.value
 
 
 @final
@@ -199,15 +205,19 @@ def load(method: Any, state: Mapping[str, Any], *names: str) -> None:
     """Give the attributes of these names the values that `saved` kept.
 
     Raises:
-        InputError: one is missing, or a tensor has another shape; nothing has changed then.
+        InputError: one is missing, or a tensor has another shape or dtype; nothing has changed then.
     """
     if missing := [name for name in names if name not in state]:
         raise InputError(f"state: lacks {missing}; give what state_dict() of the same kind of method returned")
     for name in names:
         own, given = getattr(method, name), state[name]
-        if isinstance(own, Tensor) and (not isinstance(given, Tensor) or given.shape != own.shape):
-            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-            raise InputError(f"state: {name} has shape {shape}, here it has {tuple(own.shape)}")
+        if isinstance(own, Tensor) and not (
+            isinstance(given, Tensor) and given.shape == own.shape and given.dtype == own.dtype
+        ):
+            has = f"{tuple(given.shape)}, {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(
+                f"state: {name} has shape {has}, here {tuple(own.shape)}, {own.dtype}; load the same problem's state"
+            )
     for name in names:
         own, given = getattr(method, name), state[name]
         setattr(method, name, given.detach().clone().to(own.device) if isinstance(own, Tensor) else given)
@@ -217,4 +227,4 @@ def _float64(given: Any, shape: tuple[int, ...], name: str, like: Tensor) -> Ten
     if not isinstance(given, Tensor) or given.shape != shape:
         got = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise InputError(f"oracle: {name} must be a tensor of shape {tuple(shape)}, got {got}")
-    return given.detach().to(like)
+    return given.detach().to(like, copy=True)

@@ -42,7 +42,15 @@ from torch import Tensor
 from polyad.errors import InputError
 from polyad.optim.checks import check_positive
 from polyad.optim.zeroth_order.differences import coordinate_directions, gaussian_directions, one_sided
-from polyad.optim.zeroth_order.oracles import CountedValues, checked_start, chosen, load_state, saved_state, usable_runs
+from polyad.optim.zeroth_order.oracles import (
+    CountedValues,
+    checked_start,
+    chosen,
+    load_state,
+    refusal_changes_nothing,
+    saved_state,
+    usable_runs,
+)
 from polyad.optim.zeroth_order.sets import ConvexSet
 
 NoisyValues = Callable[[Tensor, int], Tensor]
@@ -149,6 +157,10 @@ class ZerothOrderFrankWolfe:
     @torch.no_grad()
     def estimate(self, oracle: NoisyValues) -> Tensor:
         """A gradient estimate at `point`, counted; arguments and errors as of `step`."""
+        with refusal_changes_nothing(self):
+            return self._estimate(oracle)
+
+    def _estimate(self, oracle: NoisyValues) -> Tensor:
         seed = int(torch.randint(2**62, (), device=self.point.device, generator=self.generator))
         counted = CountedValues(lambda points: oracle(points, seed), self.constraint.event_dimensions)
         smoothing = self.schedule.smoothing(self.steps)

@@ -69,10 +69,10 @@ class MeZO(GradientOptimizer):
         try:
             self._shift(eps)
             shifted = 1
-            plus = scalar_loss(closure())
+            plus = checks.one_number(closure(), "loss")
             self._shift(-2 * eps)
             shifted = -1
-            minus = scalar_loss(closure())
+            minus = checks.one_number(closure(), "loss")
         except BaseException:
             if shifted:
                 self._shift(-shifted * eps)
@@ -84,7 +84,7 @@ class MeZO(GradientOptimizer):
             for group in self.param_groups:
                 self.update(group, group["params"])
         else:
-            checks.count_skipped(self)
+            checks.count_skipped(self, what="a loss")
         for group in self.param_groups:
             group["steps"] += 1
         return (plus + minus) / 2
@@ -141,20 +141,3 @@ def add_normal(parameters: Iterable[Tensor], factor: float, *, generator: torch.
 def slope_of(plus: Tensor, minus: Tensor, eps: float) -> float:
     """(l+ - l-) / (2 eps), formed in float64 whatever the losses' dtype."""
     return (float(plus) - float(minus)) / (2 * eps)
-
-
-def scalar_loss(loss: Any) -> Tensor:
-    """The loss as a detached tensor.
-
-    Raises:
-        InputError: it is no single real number.
-    """
-    value = loss.detach() if isinstance(loss, Tensor) else torch.as_tensor(loss) if _is_number(loss) else None
-    if value is None or value.numel() != 1 or value.is_complex():
-        given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise InputError(f"loss: must be one real number, got {given}; return the batch's mean")
-    return value.reshape(())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,14 +6,15 @@ An oracle takes points stacked along the leading dimension, "points ... event", 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from polyad.errors import InputError, NumericalWarning
+from polyad.errors import InputError
+from polyad.optim.checks import warn_skipped
 
 Values = Callable[[Tensor], Tensor]
 """Values at points: Float[Tensor, "points ... event"] -> Float[Tensor, "points ..."]."""
@@ -37,14 +38,14 @@ class CountedValues:
         """Values at points.
 
         Raises:
-            InputError: the oracle returned no tensor of one value a point.
+            InputError: the oracle returned no tensor of one real value a point.
         """
         values: Any = self.oracle(points)
         expected = points.shape[: points.dim() - self.event_dimensions]
-        if not isinstance(values, Tensor) or values.shape != expected:
-            given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        if not isinstance(values, Tensor) or values.shape != expected or not values.is_floating_point():
+            given = f"{tuple(values.shape)}, {values.dtype}" if isinstance(values, Tensor) else type(values).__name__
             raise InputError(
-                f"oracle: must return a tensor of one value a point, shape {tuple(expected)} for points of shape "
+                f"oracle: must return a real tensor of one value a point, shape {tuple(expected)} for points of shape "
                 f"{tuple(points.shape)}; it returned {given}"
             )
         self.evaluations += points.shape[0]
@@ -79,6 +80,17 @@ class OracleOptimizer(Protocol):
     skipped_steps: int
 
 
+@contextmanager
+def refusal_changes_nothing(optimizer: OracleOptimizer) -> Iterator[None]:
+    """What is drawn within is drawn again after an error, so that a step that failed can be taken anew."""
+    before = optimizer.generator.get_state()
+    try:
+        yield
+    except BaseException:
+        optimizer.generator.set_state(before)
+        raise
+
+
 def usable_runs(optimizer: OracleOptimizer, gradient: Tensor, event_dimensions: int) -> Tensor | None:
     """Count a step; for each run, whether its gradient estimate is finite; None, the usual answer, where all are.
 
@@ -89,12 +101,7 @@ def usable_runs(optimizer: OracleOptimizer, gradient: Tensor, event_dimensions: 
     if bool(finite.all()):
         return None
     if not optimizer.skipped_steps:
-        warnings.warn(
-            f"{type(optimizer).__name__}: the oracle's values are not all finite; such runs stay where they are, and "
-            "the step is counted (skipped_steps); lower the learning rate or look for a division by zero in the oracle",
-            NumericalWarning,
-            stacklevel=4,
-        )
+        warn_skipped(type(optimizer).__name__, stacklevel=5)
     optimizer.skipped_steps += 1
     return finite
 
@@ -103,7 +110,7 @@ def chosen(usable: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
     """The new values of usable runs, the old ones of the others."""
     if usable is None:
         return new
-    return torch.where(usable.reshape(*usable.shape, *[1] * (new.dim() - usable.dim())), new, old)
+    return torch.where(usable.reshape((*usable.shape, *[1] * (new.dim() - usable.dim()))), new, old)
 
 
 def saved_state(optimizer: OracleOptimizer, *more: str) -> dict[str, Any]:
@@ -117,23 +124,27 @@ def load_state(optimizer: OracleOptimizer, state: Mapping[str, Any], *more: str)
     """Go on from what `saved_state` gave, with the same names.
 
     Raises:
-        InputError: it is no such state, or one of points of another shape or dtype.
+        InputError: it is no such state, or one of points of another shape or dtype; nothing has changed then.
     """
     names = (*_STATE, *more)
     if missing := {*names, "generator"} - set(state):
         raise InputError(
             f"state: lacks {sorted(missing)}; give what state_dict() of the same kind of optimiser returned"
         )
-    given, own = state["point"], optimizer.point
-    if given.shape != own.shape or given.dtype != own.dtype:
-        raise InputError(
-            f"state: has points of shape {tuple(given.shape)} and {given.dtype}, here they are {tuple(own.shape)} and "
-            f"{own.dtype}; load the state of the same problem"
-        )
+    for name in (*names, "generator"):
+        own = optimizer.generator.get_state() if name == "generator" else getattr(optimizer, name)
+        given = state[name]
+        if isinstance(own, Tensor) and not (
+            isinstance(given, Tensor) and given.shape == own.shape and given.dtype == own.dtype
+        ):
+            has = f"{tuple(given.shape)}, {given.dtype}" if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(
+                f"state: {name} has shape {has}, here {tuple(own.shape)}, {own.dtype}; load the same problem's state"
+            )
     for name in names:
         value = state[name]
         setattr(optimizer, name, value.to(own.device, copy=True) if isinstance(value, Tensor) else value)
-    optimizer.generator.set_state(state["generator"])
+    optimizer.generator.set_state(state["generator"].cpu())
 
 
 _STATE = ("point", "evaluations", "steps", "skipped_steps")

@@ -42,6 +42,7 @@ from polyad.optim.zeroth_order.oracles import (
     checked_start,
     chosen,
     load_state,
+    refusal_changes_nothing,
     saved_state,
     usable_runs,
 )
@@ -105,7 +106,8 @@ class PerturbedTwoPointZO:
             InputError: the oracle returns something else.
         """
         counted = CountedValues(oracle, 1)
-        gradient = two_sided(counted, self.point, self._draw(), self.smoothing)
+        with refusal_changes_nothing(self):
+            gradient = two_sided(counted, self.point, self._draw(), self.smoothing)
         self.evaluations += counted.evaluations
         return gradient
 

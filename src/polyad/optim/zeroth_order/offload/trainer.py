@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, final
@@ -31,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from polyad.errors import FileFormatError, InputError, NumericalWarning
-from polyad.optim.checks import check_positive
-from polyad.optim.zeroth_order.mezo import PIECE, scalar_loss, slope_of, step_seed
+from polyad.errors import FileFormatError, InputError
+from polyad.optim.checks import check_positive, one_number, warn_skipped
+from polyad.optim.zeroth_order.mezo import PIECE, slope_of, step_seed
 from polyad.optim.zeroth_order.offload.lanes import Lanes
 from polyad.optim.zeroth_order.offload.layout import check_blocks, layout_of
 from polyad.optim.zeroth_order.offload.memory import DeviceMeter, host_memory, mapped
@@ -181,7 +180,7 @@ class ZO2Trainer:
 
         self._visit(both)
         self._pending, self._unusable = None, ""
-        up, down = scalar_loss(loss(plus)), scalar_loss(loss(minus))
+        up, down = one_number(loss(plus), "loss"), one_number(loss(minus), "loss")
         slope = slope_of(up, down, self.eps)
         self._pending = -self.lr * slope if math.isfinite(slope) else None
         if self._pending is None:
@@ -325,12 +324,7 @@ class ZO2Trainer:
 
     def _count_skipped(self) -> None:
         if not self.skipped_steps:
-            warnings.warn(
-                "ZO2Trainer: a loss is not finite; such steps update nothing and are counted (skipped_steps); lower "
-                "the learning rate or look for a division by zero in the loss",
-                NumericalWarning,
-                stacklevel=3,
-            )
+            warn_skipped("ZO2Trainer", what="a loss", stacklevel=5)
         self.skipped_steps += 1
 
     def _facts(self) -> dict[str, Any]:
