@@ -38,6 +38,7 @@ class Entry:
         options: those that differ from the class's defaults.
         needs: one of `NEEDS`.
         model: whether the constructor takes `model=` beside the parameters, to watch its layers.
+        terms: whether `step(closure)` also takes a list of losses on which `backward` was not called.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: str = "gradient"
     model: bool = False
+    terms: bool = False
 
     def __post_init__(self) -> None:
         if self.needs not in NEEDS:
@@ -88,6 +90,13 @@ def find_optimizer(name: str) -> Entry:
     if name not in OPTIMIZERS:
         raise InputError(f"optimizer: {name!r} is unknown; there are {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name]
+
+
+def _momentum(groups: Any) -> torch.optim.Optimizer:
+    """What `fosi-sgd` does along the rest."""
+    from torch.optim import SGD
+
+    return SGD(groups, momentum=0.9)
 
 
 OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
@@ -164,6 +173,14 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 needs="closure",
             ),
             Entry(
+                "fosi-sgd",
+                "polyad.optim.second_order.fosi:FOSI",
+                "the same with momentum in place of Adam",
+                (1e-3, 10.0),
+                {"base": _momentum},
+                needs="closure",
+            ),
+            Entry(
                 "sign",
                 "polyad.optim.norms.reductions:SignDescent",
                 "steps of one size in every entry",
@@ -187,6 +204,7 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "polyad.optim.multiscale:MultiAdam",
                 "Adam with means of its own for every loss of a list; on a single loss, Adam with slow means",
                 (1e-5, 0.1),
+                terms=True,
             ),
         )
     }

@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyad.errors import InputError
+from polyad.nn.coordinate import CoordinateMLP
 from polyad.optim.racing.problem import Problem
+from polyad.pde.pinn import poisson_2d
 from polyad.problems import optimisation
 from polyad.problems.glyphs import Glyphs, glyphs
 from polyad.problems.text import CharacterTransformer, EncodedText, encoded_documentation
@@ -77,14 +79,27 @@ def _start(size: int, seed: int) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def _quadratic(seed: int) -> Problem:
-    f = optimisation.quadratic(optimisation.log_spectrum(100, 1e3), seed=0)
-    triangle = torch.linalg.cholesky(f.matrix)
+def _quadratic(spectrum: Tensor) -> Callable[[int], Problem]:
+    def make(seed: int) -> Problem:
+        f = optimisation.quadratic(spectrum, seed=0)
+        triangle = torch.linalg.cholesky(f.matrix)
 
-    def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
-        return 0.5 * (model(triangle.mT) - triangle.mT @ f.minimum).square().sum()
+        def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
+            return 0.5 * (model(triangle.mT) - triangle.mT @ f.minimum).square().sum()
 
-    return Problem(_Point(_start(100, seed)), loss)
+        return Problem(_Point(_start(len(spectrum), seed)), loss)
+
+    return make
+
+
+def _log_spread() -> Tensor:
+    return optimisation.log_spectrum(100, 1e3)
+
+
+def _gap() -> Tensor:
+    """Ten eigenvalues that stand out, as those of trained classifiers do, one for each class."""
+    few, many = torch.logspace(-1, 0, 10), torch.logspace(-4, -2, 90)
+    return torch.cat([many, few]).double()
 
 
 def _valley(seed: int) -> Problem:
@@ -132,6 +147,39 @@ def _classifier(build: Callable[[], nn.Module]) -> Callable[[int], Problem]:
     return make
 
 
+def _image(seed: int) -> Problem:
+    axis = torch.linspace(-1, 1, 24)
+    places, grey = torch.cartesian_prod(axis, axis), _random_photograph(24).reshape(-1, 1)
+    model = CoordinateMLP(2, 1, 48, 3, generator=torch.Generator().manual_seed(seed))
+    return Problem(model, lambda model, generator: F.mse_loss(model(places), grey))
+
+
+def _random_photograph(size: int) -> Tensor:
+    """A periodic image in [0, 1] whose amplitudes fall as one over the frequency, as those of photographs do."""
+    noise = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size))
+    frequency[0, 0] = torch.inf
+    image = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(size, size))
+    return (image - image.min()) / (image.max() - image.min())
+
+
+def _poisson(seed: int) -> Problem:
+    """On so small a square the residual outweighs the boundary by the fourth power of the side."""
+    equation = poisson_2d(side=0.125)
+
+    def loss(model: nn.Module, generator: torch.Generator) -> list[Tensor]:
+        return equation.losses(model, equation.interior(128, generator), equation.boundary(48, generator))
+
+    return Problem(_seeded(_field, seed), loss, lambda model: float(equation.relative_error(model)))
+
+
+def _field() -> nn.Module:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise([2, 32, 32, 32, 1]):
+        layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+    return nn.Sequential(*layers[:-1])
+
+
 def _autoencoder(seed: int) -> Problem:
     known, held = _images()
 
@@ -152,7 +200,7 @@ def _text(seed: int) -> Problem:
     judged = held.draw(64, context, generator=torch.Generator().manual_seed(0))
 
     def loss(model: nn.Module, generator: torch.Generator) -> Tensor:
-        inputs, targets = known.draw(16, context, generator=generator)
+        inputs, targets = known.draw(8, context, generator=generator)
         return F.cross_entropy(model(inputs), targets)
 
     return Problem(
@@ -168,10 +216,9 @@ def _seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _perceptron() -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(PIXELS**2, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, CLASSES)
-    )
+def _perceptron(width: int) -> nn.Module:
+    hidden = nn.Linear(PIXELS**2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, CLASSES))
 
 
 def _convolutions() -> nn.Module:
@@ -197,10 +244,18 @@ TRAININGS: Mapping[str, Training] = MappingProxyType(
     {
         training.name: training
         for training in (
-            Training("quadratic", "100 variables, condition number 1,000, no noise", _quadratic),
+            Training(
+                "quadratic",
+                "100 variables, condition number 1,000, no noise",
+                _quadratic(_log_spread()),
+            ),
+            Training("gap", "100 variables, 10 of them at least 10 times as curved, no noise", _quadratic(_gap())),
             Training("valley", "Chebyshev-Rosenbrock in 4 variables, no noise", _valley),
             Training("logistic", "logistic regression, 50 features, condition number 1,000", _logistic),
-            Training("glyphs-mlp", "perceptron of 3 layers on drawn digits", _classifier(_perceptron)),
+            Training("image", "grey image of 24 x 24 pixels as a network of their places, no noise", _image),
+            Training("poisson", "Poisson's equation on a small square, a network with two losses", _poisson),
+            Training("glyphs-mlp", "perceptron of 3 layers on drawn digits", _classifier(lambda: _perceptron(128))),
+            Training("glyphs-wide", "the same with 512 units a layer", _classifier(lambda: _perceptron(512))),
             Training("glyphs-cnn", "2 convolutions on drawn digits", _classifier(_convolutions)),
             Training("autoencoder", "drawn digits through 12 numbers and back, 6 dense layers", _autoencoder),
             Training("text", "transformer of 2 layers that guesses the next character", _text),

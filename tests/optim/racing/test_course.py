@@ -81,6 +81,38 @@ def test_closures_of_a_step_see_one_batch() -> None:
     assert len(set(draws)) == 3
 
 
+def two_terms(model: nn.Module, generator: torch.Generator) -> list[torch.Tensor]:
+    x = torch.randn(8, 4, generator=generator)
+    return [(model(x) - x[:, :2]).square().mean(), 1e3 * model(x[:1]).square().mean()]
+
+
+def test_terms_go_to_those_who_take_them_and_the_sum_to_the_others() -> None:
+    """MultiAdam does not see how large a term is; Adam, which gets the sum, does."""
+    ends = {}
+    for name, factor in itertools.product(("multiadam", "adam"), (1.0, 100.0)):
+        problem = noisy()
+
+        def scaled(model: nn.Module, generator: torch.Generator, factor: float = factor) -> list[torch.Tensor]:
+            first, second = two_terms(model, generator)
+            return [first, factor * second]
+
+        scored = Problem(problem.model, scaled, lambda model: float(model.weight.square().sum()))
+        course = run_course(OPTIMIZERS[name], scored, rate=0.02, seed=5, seconds=60, max_steps=4)
+        assert (course.ended, course.evaluations) == ("steps", 4)
+        ends[name, factor] = course.points[-1].loss
+    assert ends["multiadam", 1.0] == pytest.approx(ends["multiadam", 100.0], rel=1e-5)
+    assert ends["adam", 1.0] != pytest.approx(ends["adam", 100.0], rel=1e-5)
+
+    def summed(model: nn.Module, generator: torch.Generator) -> torch.Tensor:
+        return torch.stack(two_terms(model, generator)).sum()
+
+    for name in ("adam", "lbfgs-wolfe"):
+        both = [Problem(noisy().model, loss) for loss in (two_terms, summed)]
+        courses = [run_course(OPTIMIZERS[name], p, rate=0.02, seed=5, seconds=60, max_steps=3) for p in both]
+        assert courses[0].points[-1].loss == pytest.approx(courses[1].points[-1].loss, rel=1e-6)
+        assert courses[0].points[-1].loss == both[0].judge() < courses[0].points[0].loss
+
+
 def test_divergence_is_an_end_and_no_error() -> None:
     course = run_course(OPTIMIZERS["sgd"], noisy(), rate=1e6, seed=0, seconds=20, points=1)
     assert course.ended == "diverged"

@@ -47,6 +47,16 @@ def test_a_loss_may_hold_derivatives_of_the_model() -> None:
         assert Problem(model, slope).judge() == pytest.approx(float(model.weight.square().mean()), rel=1e-6)
 
 
+def test_a_loss_may_be_a_list_of_terms() -> None:
+    def terms(model: nn.Module, generator: torch.Generator) -> list[torch.Tensor]:
+        x = torch.randn(5, 3, generator=generator)
+        return [model(x).square().mean(), 3 * model(x).square().mean().reshape(1)]
+
+    model = nn.Linear(3, 1)
+    problem = as_problem((model, terms), origin="here")
+    assert problem.judge() == pytest.approx(4 * Problem(model, mean_square).judge())
+
+
 def _halved(model: Any) -> nn.Module:
     other = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
     other.load_state_dict({name: value / 2 for name, value in model.state_dict().items()})
@@ -72,6 +82,9 @@ class _Frozen(nn.Module):
         ((nn.Linear(3, 1), lambda model, generator: model.weight), "tensor of shape"),
         ((nn.Linear(3, 1), lambda model, generator: torch.tensor(1.0)), "does not depend"),
         ((nn.Linear(3, 1), lambda model, generator: model.weight.sum() * torch.nan), "before the first step"),
+        ((nn.Linear(3, 1), lambda model, generator: []), "the loss is of type list"),
+        ((nn.Linear(3, 1), lambda model, generator: [model.weight.sum(), model.weight]), "or a list of such"),
+        ((nn.Linear(3, 1), lambda model, generator: [model.weight.sum(), torch.ones(())]), "does not depend"),
         ((nn.Linear(3, 1), mean_square, lambda model: float("inf")), "evaluate gives inf"),
     ],
 )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from polyad.errors import InputError, NumericalWarning
-from polyad.optim.racing.problem import Problem
+from polyad.optim.racing.problem import Problem, total
 from polyad.optim.registry import Entry
 
 CLOCKS: Mapping[str, Callable[[], float]] = {"process": time.process_time, "wall": time.perf_counter}
@@ -190,7 +190,8 @@ class _Steps:
     def __init__(self, entry: Entry, problem: Problem, rate: float, seed: int) -> None:
         self.optimizer = entry.build(problem.model, lr=rate)
         self.done = self.evaluations = 0
-        self._problem, self._by_closure, self._seed = problem, entry.needs == "closure", seed
+        self._problem, self._terms, self._seed = problem, entry.terms, seed
+        self._by_closure = entry.terms or entry.needs == "closure"
 
     def take(self) -> float:
         """One step; the loss that it began with."""
@@ -200,14 +201,18 @@ class _Steps:
             loss = self._gradients()
             self.optimizer.step()
         self.done += 1
-        return float(loss.detach() if isinstance(loss, Tensor) else loss)
+        return float(loss if isinstance(loss, float) else total(loss).detach())
 
     def _gradients(self) -> Any:
+        """Loss with its gradients computed; bare terms for an optimiser that takes them."""
         generator = torch.Generator().manual_seed(self._seed * _STRIDE + self.done)
         self.optimizer.zero_grad()
-        loss = self._problem.loss(self._problem.model, generator)
-        loss.backward()
+        losses = self._problem.loss(self._problem.model, generator)
         self.evaluations += 1
+        if self._terms and not isinstance(losses, Tensor):
+            return losses
+        loss = total(losses)
+        loss.backward()
         return loss
 
 

@@ -11,12 +11,15 @@ A script's `make_problem(seed)` returns a `Problem`, or just `(model, loss)`:
             return nn.functional.mse_loss(model(x[rows]), y[rows])
 
         return model, loss
+
+A loss that is a sum may be returned as a list of its terms: optimisers that treat each by itself get them so, all
+others get the sum.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -25,8 +28,8 @@ from torch import Tensor, nn
 
 from polyad.errors import InputError
 
-Loss = Callable[[nn.Module, torch.Generator], Tensor]
-"""Scalar loss of a batch that is drawn from the generator."""
+Loss = Callable[[nn.Module, torch.Generator], Tensor | Sequence[Tensor]]
+"""Scalar loss of a batch that is drawn from the generator, or several of them whose sum is minimised."""
 
 Maker = Callable[[int], "Problem"]
 """The problem of a seed: weights, and whatever else is random in it."""
@@ -44,7 +47,7 @@ class Problem:
 
     Args:
         model: its parameters are changed in place.
-        loss: `loss(model, generator)`, the scalar that is minimised; the generator is one of the CPU.
+        loss: `loss(model, generator)`, the scalar that is minimised, or a list of its terms; generators are of the CPU.
         evaluate: `evaluate(model)`, the number that counts, smaller is better, without gradients; None for the mean
             loss of `JUDGED_BATCHES` batches that are always the same.
     """
@@ -63,10 +66,15 @@ class Problem:
                     return float(self.evaluate(self.model))
             generator = torch.Generator().manual_seed(_JUDGING_SEED)
             with torch.enable_grad():  # a loss may hold derivatives of the model
-                losses = [float(self.loss(self.model, generator).detach()) for _ in range(JUDGED_BATCHES)]
+                losses = [float(total(self.loss(self.model, generator)).detach()) for _ in range(JUDGED_BATCHES)]
             return sum(losses) / len(losses)
         finally:
             self.model.train(training)
+
+
+def total(losses: Tensor | Sequence[Tensor]) -> Tensor:
+    """The sum of several losses; one loss as it is."""
+    return losses if isinstance(losses, Tensor) else torch.stack([loss.reshape(()) for loss in losses]).sum()
 
 
 def as_problem(value: Any, *, origin: str) -> Problem:
@@ -77,7 +85,7 @@ def as_problem(value: Any, *, origin: str) -> Problem:
         origin: whose it is, for messages.
 
     Raises:
-        InputError: something else, a loss that is no finite scalar or does not depend on the parameters, or an
+        InputError: something else, a loss or term that is no finite scalar or does not depend on the parameters, or an
             evaluation that is not finite.
     """
     parts = (value.model, value.loss, value.evaluate) if isinstance(value, Problem) else value
@@ -99,12 +107,14 @@ def _check_loss(problem: Problem, origin: str) -> None:
     state = {name: tensor.detach().clone() for name, tensor in problem.model.state_dict().items()}
     with torch.enable_grad():
         loss = problem.loss(problem.model, torch.Generator().manual_seed(0))
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        raise InputError(f"{origin}: the loss is {_kind(loss)}; return a scalar tensor")
-    if not loss.requires_grad:
-        raise InputError(f"{origin}: the loss does not depend on the model's parameters; no optimiser can lower it")
-    if not math.isfinite(float(loss.detach())):
-        raise InputError(f"{origin}: the loss is {float(loss.detach())} before the first step; it must be finite")
+    terms = list(loss) if isinstance(loss, (list, tuple)) and loss else [loss]
+    for term in terms:
+        if not isinstance(term, Tensor) or term.numel() != 1:
+            raise InputError(f"{origin}: the loss is {_kind(term)}; return a scalar tensor, or a list of such")
+        if not term.requires_grad:
+            raise InputError(f"{origin}: the loss does not depend on the model's parameters; no optimiser can lower it")
+        if not math.isfinite(float(term.detach())):
+            raise InputError(f"{origin}: the loss is {float(term.detach())} before the first step; it must be finite")
     value = problem.judge()
     if not math.isfinite(value):
         raise InputError(f"{origin}: evaluate gives {value} before the first step; it must be finite")

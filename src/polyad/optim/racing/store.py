@@ -83,7 +83,7 @@ class Store:
 
 
 def _plain(options: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(dict(options), default=str))
+    return json.loads(json.dumps(dict(options), default=lambda value: getattr(value, "__qualname__", str(value))))
 
 
 def _read(place: Path) -> dict[str, Any]:
