@@ -274,36 +274,38 @@ class FOSI(GradientOptimizer):
         spectrum = self.state[_SPECTRUM]
         basis, values = spectrum["basis"], spectrum["values"]
         every = [(p, group) for group in self.param_groups for p in group["params"]]
-        members = [every[k][0] for k in spectrum["members"]]
+        members, groups = zip(*(every[k] for k in spectrum["members"]), strict=True)
         gradient = flatten((torch.zeros_like(p) if p.grad is None else p.grad for p in members), dtype=basis.dtype)
         inside = basis @ gradient
         newton = (self._remembered(inside) / values.abs()) @ basis
         rest = gradient - inside @ basis
         moves = self._base_moves(dict(zip(members, unflatten(rest, members), strict=True)))
-        base = self._boost() * flatten((moves.get(p, torch.zeros_like(p)) for p in members), dtype=basis.dtype)
-        base = base - (basis @ base) @ basis
+        base = self._boost() * flatten(
+            (moves[p] if p in moves else torch.zeros_like(p) for p in members), dtype=basis.dtype
+        )
+        base -= (basis @ base) @ basis
         sizes = [p.numel() for p in members]
-        parts = zip(spectrum["members"], base.split(sizes), newton.split(sizes), strict=True)
-        for number, along_base, along_newton in parts:
-            parameter, group = every[number]
+        rates = [float(group["alpha"]) * float(group["lr"]) / group["reference_lr"] for group in groups]
+        torch._foreach_mul_(list(newton.split(sizes)), rates)
+        for parameter, move in zip(members, (base - newton).split(sizes), strict=True):
             if parameter in moves:
-                rate = float(group["alpha"]) * float(group["lr"]) / group["reference_lr"]
-                moves[parameter] = (along_base - rate * along_newton).view_as(parameter)
+                moves[parameter] = move.view_as(parameter)
         return moves
 
     def _base_moves(self, gradients: dict[Tensor, Tensor]) -> dict[Tensor, Tensor]:
         """The base's updates, fed with these gradients: steps from 0, so that no update is rounded to a parameter."""
         chosen = [p for group in self.param_groups for p in checks.with_gradient(group["params"])]
-        saved = [(p.clone(), p.grad) for p in chosen]
+        saved = [(p, p.data, p.grad) for p in chosen]
+        moves = {p: torch.zeros_like(p.data) for p in chosen}
         try:
             for parameter in chosen:
-                parameter.zero_()
+                parameter.data = moves[parameter]
                 parameter.grad = gradients.get(parameter, parameter.grad)
             self.base.step()
-            return {p: p.clone() for p in chosen}
+            return moves
         finally:
-            for parameter, (value, gradient) in zip(chosen, saved, strict=True):
-                parameter.copy_(value)
+            for parameter, value, gradient in saved:
+                parameter.data = value
                 parameter.grad = gradient
 
     def _boost(self) -> float:
