@@ -162,6 +162,33 @@ def test_spectrum_is_renewed_when_due_and_is_that_of_the_hessian() -> None:
             assert len(optimizer.values) == 0
 
 
+def test_the_spectrum_reaches_through_fused_attention() -> None:
+    """Its kernel cannot be differentiated twice; the spectrum is that with the plain one."""
+    torch.manual_seed(0)
+    net = nn.MultiheadAttention(4, 2, batch_first=True)
+    words = torch.randn(3, 5, 4)
+
+    def loss() -> Tensor:
+        return net(words, words, words, need_weights=False)[0].square().sum()
+
+    parameters = list(net.parameters())
+    shapes = [p.shape for p in parameters]
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    optimizer = FOSI(parameters, lr=1e-3, largest=3, every=1, warmup=0, lanczos_steps=30)
+    value = float(optimizer.step(closure_of(optimizer, loss)))
+
+    def plain(flat: Tensor) -> Tensor:
+        parts = flat.split([shape.numel() for shape in shapes])
+        weight, bias, out, out_bias = (x.view(s) for x, s in zip(parts, shapes, strict=True))
+        q, k, v = (words @ weight.mT + bias).unflatten(-1, (3, 2, 2)).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(q @ k.mT / 2**0.5, -1) @ v
+        return (mixed.mT.permute(0, 3, 1, 2).flatten(2) @ out.mT + out_bias).square().sum()
+
+    assert float(plain(flat)) == pytest.approx(value, rel=1e-4)
+    expected = torch.linalg.eigvalsh(torch.autograd.functional.hessian(plain, flat)).flip(0)[:3]
+    torch.testing.assert_close(optimizer.values, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_directions_without_curvature_are_left_to_the_base() -> None:
     """A Hessian of rank one: the nine other wanted pairs would be divided by rounding errors."""
     weights, row = nn.Parameter(torch.ones(12)), torch.arange(12.0)

@@ -20,8 +20,8 @@ on the whole step.
 Source: H. Sivan, M. Gabel, A. Schuster, ICLR 2024, arXiv:2302.08484.
 
 *When not to use it*: where the spectrum decays without a gap after k (little is gained), or where k + l vectors of the
-model's size do not fit beside it. The loss must be twice differentiable, so no fused attention kernels and no graph
-compiled ahead of time at the steps that estimate the spectrum.
+model's size do not fit beside it. The loss must be twice differentiable at the steps that estimate the spectrum: fused
+attention is replaced by the plain kernel there, a graph compiled ahead of time is not.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any, final
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from polyad.errors import InputError
@@ -171,7 +172,7 @@ class FOSI(GradientOptimizer):
             closure = checks.require_loss(closure, "FOSI")
         due = self._due()
         if due:
-            with _KeepGraph():
+            with _KeepGraph(), sdpa_kernel(SDPBackend.MATH):
                 loss = checks.evaluate(closure)
         else:
             loss = checks.evaluate(closure)
