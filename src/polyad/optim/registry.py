@@ -169,7 +169,7 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "fosi",
                 "polyad.optim.second_order.fosi:FOSI",
                 "Newton along the directions of largest curvature, Adam along the rest",
-                (1e-5, 0.1),
+                (3e-5, 0.3),
                 needs="closure",
             ),
             Entry(
@@ -203,7 +203,7 @@ OPTIMIZERS: Mapping[str, Entry] = MappingProxyType(
                 "multiadam",
                 "polyad.optim.multiscale:MultiAdam",
                 "Adam with means of its own for every loss of a list; on a single loss, Adam with slow means",
-                (1e-5, 0.1),
+                (3e-5, 0.3),
                 terms=True,
             ),
         )
