@@ -1,7 +1,8 @@
 """Draws the pictures of the read-me and the docs into docs/_static: `python docs/make_figures.py`.
 
 main-job.png is the main job in one row: a strut lattice, its exact stiffness by direction, a design of the same density
-that is isotropic, and the solid that goes to the printer. Everything in it is computed here.
+that is isotropic, and the solid that goes to the printer. beam-and-solid.png shows where beam theory stops being true.
+Everything in them is computed here; the second takes some minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from matplotlib.figure import Figure
 
 from polyad.files import atomic_path
 from polyad.materials.elasticity import extrema, universal_anisotropy
-from polyad.materials.lattice import StrutLattice, effective_stiffness
+from polyad.materials.lattice import StrutLattice, effective_stiffness, named_cell
 from polyad.materials.lattice.design import Isotropy, design
+from polyad.materials.lattice.solids.homogenized import solid_stiffness
 from polyad.materials.lattice.solids.solid import block_solid
 from polyad.materials.lattice.view import draw_lattice, draw_solid, draw_stiffness_surface
 
@@ -31,6 +33,38 @@ def simple_and_body_centred_cubic() -> StrutLattice:
     shift = np.concatenate([np.eye(3, dtype=int), corners])
     lattice = StrutLattice(np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], edge_index, shift, 0.05)
     return lattice.with_density(DENSITY)
+
+
+def beam_and_solid(path: Path, *, across: float = 8.0) -> None:
+    """Moduli of the solid over those of the beams against density, voxels of the same size relative to the struts."""
+    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, name in zip(axes, ("octet", "kelvin"), strict=True):
+        densities, ratios = (0.3, 0.2, 0.1, 0.05, 0.03), []
+        for density in densities:
+            lattice = named_cell(name, density=density)
+            edge = float(lattice.cell.norm(dim=1).max())
+            resolution = round(across * edge / (2 * float(lattice.radius.min())))
+            beam, found = effective_stiffness(lattice), solid_stiffness(lattice, resolution=resolution)
+            solid = found.stiffness
+            ratios.append([
+                float(solid[:3, :3].sum() / beam[:3, :3].sum()),
+                float((solid[0, 0] - solid[0, 1]) / (beam[0, 0] - beam[0, 1])),
+                float(solid[3, 3] / beam[3, 3]),
+                found.density / density,
+            ])  # fmt: skip
+        labels = ("bulk modulus", "(C11 - C12) / 2", "C44", "volume")
+        for values, label, style in zip(zip(*ratios, strict=True), labels, ("-o", "-s", "-^", ":"), strict=True):
+            ax.plot(densities, values, style, label=label, ms=4)
+        ax.axhline(1, color=SOFT, lw=0.8)
+        ax.set(title=name, xlabel="relative density of the beams", xscale="log")
+        ax.set_xticks(densities, [f"{density:g}" for density in densities])
+        ax.minorticks_off()
+        ax.grid(alpha=0.25)
+    axes[0].set_ylabel("solid / beams")
+    axes[0].legend(frameon=False)
+    with atomic_path(path) as place:
+        figure.savefig(place, dpi=150)
 
 
 def main_job(path: Path) -> None:
@@ -86,3 +120,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
     main_job(FOLDER / "main-job.png")
+    beam_and_solid(FOLDER / "beam-and-solid.png")

@@ -61,7 +61,7 @@ def test_the_cell_is_a_choice() -> None:
 
 
 def test_thin_struts_and_bad_input_are_told() -> None:
-    with pytest.warns(NumericalWarning, match=r"1\.6 voxels across; take a resolution of 25"):
+    with pytest.warns(NumericalWarning, match=r"1\.6 voxels across; take a resolution of 38"):
         solid_stiffness(bars(0.08), resolution=10, tolerance=1e-2)
     with pytest.raises(InputError, match="at least 4 voxels"):
         solid_stiffness(bars(0.05), resolution=2)
