@@ -163,4 +163,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="samples"):
         adaptive_kernel(INPUTS, INPUTS[:2], sign(), samples=1)
     with pytest.raises(InputError, match="targets"):
-        kernel_dynamics(INPUTS, torch.ones(4), torch.ones(3), update=sign(), learning_rate=0.1, steps=1)
+        kernel_dynamics(INPUTS, torch.ones(4), torch.ones(3).double(), update=sign(), learning_rate=0.1, steps=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from polyad.errors import InputError
+from polyad.errors import InputError, NumericalWarning
 from polyad.theory.width_limits import AdamUpdate, forward, initial_weights, preset, sgd, train
 
 
@@ -58,3 +58,23 @@ def test_bad_input_is_refused() -> None:
     weights = initial_weights(preset("mup"), width=4, inputs=3, generator=generator)
     with pytest.raises(InputError, match="targets"):
         train(preset("mup"), weights, torch.ones(1, 3).double(), torch.ones(2), update=sgd(), learning_rate=0.1)
+    data, target = torch.ones(1, 3).double(), torch.ones(1).double()
+    with pytest.raises(InputError, match="dtype"):
+        train(preset("mup"), weights, data.float(), target, update=sgd(), learning_rate=0.1)
+    with pytest.raises(InputError, match="finite"):
+        train(preset("mup"), weights, data, target * torch.nan, update=sgd(), learning_rate=0.1)
+
+
+def test_divergence_is_said() -> None:
+    weights = initial_weights(preset("mup"), width=4, inputs=3, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(NumericalWarning, match="diverged"):
+        train(
+            preset("mup"),
+            weights,
+            torch.ones(1, 3).double(),
+            torch.ones(1).double(),
+            update=sgd(),
+            learning_rate=1e6,
+            steps=30,
+            activation=torch.nn.functional.leaky_relu,
+        )

@@ -81,17 +81,13 @@ def test_tables_have_their_width_last() -> None:
 def test_coordinates_move_alike_under_mup(optimizer: Any) -> None:
     torch.manual_seed(0)
     base = perceptron(64)
-    groups: dict[int, list[dict[str, Any]]] = {}
+    kind, lr = (torch.optim.Adam, 0.01) if optimizer == "adaptive" else (torch.optim.SGD, 0.02)
 
-    def make(width: int) -> nn.Module:
-        model = perceptron(width)
-        groups[id(model)] = apply_mup(model, base, lr=0.01 if optimizer == "adaptive" else 0.02, optimizer=optimizer)
-        return model
+    def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = kind(apply_mup(model, base, lr=lr, optimizer=optimizer))  # type: ignore[operator]
+        return made
 
-    kind: Any = torch.optim.Adam if optimizer == "adaptive" else torch.optim.SGD
-    found = coord_check(
-        make, WIDTHS, inputs=INPUTS, loss=loss, make_optimizer=lambda model: kind(groups[id(model)]), seeds=range(6)
-    )
+    found = coord_check(perceptron, WIDTHS, inputs=INPUTS, loss=loss, make_optimizer=make_optimizer, seeds=range(6))
     assert found.layers == ("0", "2", "3", "5")
     assert found.slopes.abs().max() < 0.1, found
 

@@ -58,10 +58,12 @@ def covariance_recursion(
         activation: phi; `torch.relu`, or a smooth one that autograd knows.
 
     Raises:
-        InputError: a depth below 2.
+        InputError: a depth below 2, or inputs that are not finite.
     """
     if depth < 2:
         raise InputError(f"depth: an input and an output layer at least, got {depth}")
+    if not bool(inputs.isfinite().all()):
+        raise InputError("inputs: finite numbers only, got inf or nan; clean the data")
     inputs = inputs.double()
     forward, moments = [inputs @ inputs.T], []
     for _ in range(depth - 1):

@@ -27,7 +27,13 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.theory.width_limits.covariances import covariance_recursion, derivative, layer_kernels
-from polyad.theory.width_limits.networks import Activation, LossDerivative, squared_error
+from polyad.theory.width_limits.networks import (
+    Activation,
+    LossDerivative,
+    check_data,
+    squared_error,
+    warn_of_divergence,
+)
 from polyad.theory.width_limits.updates import State, UpdateFunction
 
 
@@ -115,14 +121,10 @@ def kernel_dynamics(
         seed: of the scrambling.
 
     Raises:
-        InputError: more targets than inputs, or none; not one initial output for each input.
+        InputError: more targets than inputs, or none; numbers that are not finite.
     """
+    check_data(inputs, targets)
     trained = len(targets)
-    if not 1 <= trained <= len(inputs) or len(initial_outputs) != len(inputs):
-        raise InputError(
-            f"targets, initial_outputs: at most one and just one for each of the {len(inputs)} inputs, "
-            f"got {trained} and {len(initial_outputs)}"
-        )
     layers = layer_pairs(inputs, depth=depth, activation=activation, samples=samples, seed=seed)
     states: list[State] = [()] * len(layers)
     outputs = [initial_outputs.double()]
@@ -133,7 +135,7 @@ def kernel_dynamics(
             part, states[k] = _layer_step(layer, chi, update, states[k], True)
             moved += part
         outputs.append(outputs[-1] - learning_rate * moved)
-    return torch.stack(outputs)
+    return warn_of_divergence(torch.stack(outputs))
 
 
 def layer_pairs(

@@ -5,6 +5,7 @@ h_1 = W_1 x,    h_{l+1} = W_{l+1} phi(h_l),    f(x) = W_out phi(h_L),    one out
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polyad.errors import InputError
+from polyad.errors import InputError, NumericalWarning
 from polyad.theory.width_limits.parametrisation import ABCDParam
 from polyad.theory.width_limits.updates import State, UpdateFunction
 
@@ -105,11 +106,12 @@ def train(
         loss_derivative: of one output and its target, by the output.
 
     Raises:
-        InputError: more targets than inputs, or none.
+        InputError: more targets than inputs, or none; numbers not finite, or of another dtype than the weights.
     """
+    check_data(inputs, targets)
+    if inputs.dtype != weights[0].dtype:
+        raise InputError(f"inputs: of the weights' dtype {weights[0].dtype}, got {inputs.dtype}; convert one of them")
     trained, width = len(targets), weights[0].shape[-2]
-    if not 1 <= trained <= len(inputs):
-        raise InputError(f"targets: of the first inputs, 1 to {len(inputs)}, got {trained}")
     weights = [weight.detach() for weight in weights]
     states: list[State] = [()] * len(weights)
     with torch.no_grad():
@@ -128,4 +130,19 @@ def train(
         record.append(outputs)
         moved = [(now - before).square().mean((1, 2)).sqrt() for now, before in zip(hidden, start, strict=True)]
         changes.append(torch.stack(moved, 1))
-    return TrainingRecord(torch.stack(record), torch.stack(changes))
+    return TrainingRecord(warn_of_divergence(torch.stack(record)), torch.stack(changes))
+
+
+def check_data(inputs: Tensor, targets: Tensor) -> None:
+    """Refuse targets that do not belong to the first inputs, and numbers that are not finite."""
+    if not 1 <= len(targets) <= len(inputs):
+        raise InputError(f"targets: of the first inputs, 1 to {len(inputs)}, got {len(targets)}")
+    if not bool(inputs.isfinite().all() and targets.isfinite().all()):
+        raise InputError("inputs, targets: finite numbers only, got inf or nan; clean the data")
+
+
+def warn_of_divergence(outputs: Tensor) -> Tensor:
+    """The same outputs; a warning where they are not finite."""
+    if not bool(outputs.isfinite().all()):
+        warnings.warn("training diverged: outputs are not finite; lower the rate", NumericalWarning, stacklevel=3)
+    return outputs

@@ -22,7 +22,13 @@ from torch import Tensor
 
 from polyad.errors import InputError
 from polyad.theory.width_limits.covariances import derivative
-from polyad.theory.width_limits.networks import Activation, LossDerivative, squared_error
+from polyad.theory.width_limits.networks import (
+    Activation,
+    LossDerivative,
+    check_data,
+    squared_error,
+    warn_of_divergence,
+)
 from polyad.theory.width_limits.updates import State, UpdateFunction
 
 
@@ -66,11 +72,10 @@ def mup_limit_shallow(
         seed: of the draws.
 
     Raises:
-        InputError: more targets than inputs, or none; no samples.
+        InputError: more targets than inputs, or none; numbers that are not finite; no samples.
     """
+    check_data(inputs, targets)
     trained = len(targets)
-    if not 1 <= trained <= len(inputs):
-        raise InputError(f"targets: of the first inputs, 1 to {len(inputs)}, got {trained}")
     if samples < 1:
         raise InputError(f"samples: 1 or more, got {samples}")
     generator = torch.Generator().manual_seed(seed)
@@ -90,4 +95,4 @@ def mup_limit_shallow(
         hidden = u @ inputs.T
         outputs.append(v @ activation(hidden) / len(v))
         changes.append((hidden - start).square().mean().sqrt())
-    return ShallowLimit(torch.stack(outputs), torch.stack(changes))
+    return ShallowLimit(warn_of_divergence(torch.stack(outputs)), torch.stack(changes))

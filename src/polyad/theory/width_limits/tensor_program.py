@@ -17,8 +17,12 @@ copy in the second place, and Z^{W x} has two parts (the master theorem),
 of which the second one is there since W and W^T are correlated. By Stein's lemma its derivatives are the coefficients
 of the regression of Z^x on the G^{W^T y}, so psi may have jumps. `LimitMachine` has samples for distributions.
 
-    program = TensorProgram(lambda m: backforth(m))
-    program.simulate(width=1024), program.limit(samples=100_000)
+    def body(machine):
+        x, weight = machine.vector(), machine.matrix()
+        y = machine.apply(torch.relu, machine.matmul(weight, x))
+        return {"overlap": x.bra(machine.matmul(weight, y, transpose=True))}
+
+    TensorProgram(body).limit()    # {"overlap": 0.5} up to scatter; without the correction it would be 0
 
 Source: Yang and Littwin, Tensor Programs IVb, 2023, arXiv:2308.01814; Yang, Tensor Programs III, 2020,
 arXiv:2009.10685.
@@ -131,7 +135,12 @@ class TensorProgram:
 
 @final
 class FiniteMachine:
-    """Runs a program at one width, as it is written."""
+    """Runs a program as it is written.
+
+    Args:
+        width: n.
+        seed: of the draws.
+    """
 
     def __init__(self, width: int, seed: int = 0) -> None:
         self.width = width
@@ -163,7 +172,14 @@ class FiniteMachine:
 
 @final
 class LimitMachine:
-    """Runs a program on samples of the limits Z."""
+    """Runs a program on samples of the limits Z.
+
+    Args:
+        samples: of every Z.
+        seed: of the draws.
+        corrections: keep the part of Z^{W x} for the reuse of W^T.
+        copies: samples that stand for the independent copy in `outer`.
+    """
 
     def __init__(self, samples: int, seed: int = 0, *, corrections: bool = True, copies: int = 1024) -> None:
         self.samples = samples

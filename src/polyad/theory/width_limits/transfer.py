@@ -120,7 +120,7 @@ def coord_check(
         widths: two or more.
         inputs: a batch, trained on and watched.
         loss: of the model's output.
-        make_optimizer: of a model.
+        make_optimizer: of a model; it may rescale the model first, as `apply_mup` does.
         steps: of training.
         seeds: squares of changes are averaged over them.
 
