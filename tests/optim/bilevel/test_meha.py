@@ -69,6 +69,25 @@ def test_lower_level_with_many_valleys() -> None:
     assert float(problem.upper(x, y).detach()) == pytest.approx(10 * (valley - 4) ** 2 / 11, abs=1e-2)
 
 
+def test_envelope_too_wide_for_the_valleys_holds_y_on_a_slope() -> None:
+    """F draws y over a ridge. With gamma = 1 theta follows; with 10 its pull on theta is too weak and it stays behind.
+
+    Where theta = y - 2 pi, both levels are stationary at cos(x + y_i - c_i) = 2 pi / gamma, if gamma is over 2 pi, in
+    place of at the bottom, where it is 0: x is then off by n / (1 + n) times how far up the slope that is.
+    """
+    problem, n = sine_valleys(10, start=1.0), 10
+    ends, away = {}, {}
+    for gamma in (1.0, 10.0):
+        x, y, optimizer = solve(problem, 800, gamma=gamma, eta=0.5, alpha=0.02, beta=0.1, c0=1.0, p=0.49)
+        ends[gamma] = float((x[0] - problem.solution_upper[0]).detach())
+        away[gamma] = float((y[0] - optimizer.state[y[0]]["theta"]).detach().mean())
+    assert abs(ends[1.0]) < 0.02
+    assert abs(away[1.0]) < 0.02
+    up_the_slope = math.pi / 2 - math.acos(2 * math.pi / 10)
+    assert ends[10.0] == pytest.approx(n / (1 + n) * up_the_slope, abs=0.02)
+    assert away[10.0] == pytest.approx(2 * math.pi, abs=0.05)
+
+
 def upper(x: Variables, y: Variables) -> Tensor:
     return (y[0] * x[0]).sum() + y[0].square().sum() + x[0].cos().sum()
 

@@ -157,8 +157,8 @@ def _note_inner_steps(report: Report, found: list[tuple[Trace, dict[str, Any]]],
     slope = (saved[most] - saved[least]) / (most - least)
     needed = (our_bytes / 0.3 - saved[least]) / slope + least
     report.note(
-        f"memory: graphs of unrolled hold {(saved[least] - slope * least) / 1e6:.2f} MB and {slope / 1e6:.2f} MB a step, "
-        f"ours {our_bytes / 1e6:.2f} MB: 0.3 x is met from {needed:.1f} inner steps on, and not below"
+        f"memory: graphs of unrolled hold {(saved[least] - slope * least) / 1e6:.2f} MB and {slope / 1e6:.2f} MB a "
+        f"step, ours {our_bytes / 1e6:.2f} MB: 0.3 x is met from {needed:.1f} inner steps on, and not below"
     )
 
 

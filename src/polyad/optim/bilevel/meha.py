@@ -14,14 +14,16 @@ min over (x, y) of F(x, y) where y minimises f(x, .) + g(x, .) becomes F + c_k (
 with objectives that are functions of both lists of variables (`objectives`). For stochastic objectives, hand over new
 ones at each step.
 
-Choices. gamma below 1 / rho, rho the weak-convexity modulus of f(x, .) + g(x, .) (theory: 1 / (2 rho)); eta below
-1 / (L + 1 / gamma) with L the Lipschitz constant of f's gradient by y. The error of x is about 1 / c_k and steps on F
-have length alpha / c_k: p near 1/2 and a larger c0 are more accurate and slower.
+Choices. gamma below 1 / rho, rho the weak-convexity modulus of f(x, .) + g(x, .) (theory: 1 / (2 rho)): with a larger
+one theta may stay in another valley than y, and both stop at grad f = (y - theta) / gamma in place of at the bottom.
+eta below 1 / (L + 1 / gamma) with L the Lipschitz constant of f's gradient by y. The error of x is about 1 / c_k and
+steps on F have length alpha / c_k: p near 1/2 and a larger c0 are more accurate and slower.
 
 Source: Liu, Liu, Yao, Zeng, Zhang, ICML 2024, arXiv:2405.09927, algorithm 1.
 
 Deviations: objectives take their variables, in place of closures without arguments, so that f can be asked for at theta
-without touching y. `order` also offers y before x, and both from the same point, which saves a pass through F and f.
+without touching y. `order` also offers y before x, and both from the same point, which saves a pass through F and f. On
+sines, gamma = 10 fails from starts that F draws over a ridge, not from those within the right valley.
 
 When not to use it: where the lower level has a closed solution, or is so small that a Hessian costs nothing.
 """
