@@ -54,10 +54,12 @@ def serve(
         solvers=workers,
         upload_bytes=upload_mb * MEBIBYTE,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings), host=host, port=port, log_level="warning", timeout_keep_alive=15, server_header=False
-        )
+    config = uvicorn.Config(
+        create_app(settings),
+        log_level="warning",
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=2,
+        server_header=False,
     )
     with _bound(host, port) as listening:
         address = page_address(settings, listening.getsockname()[1])
@@ -66,7 +68,7 @@ def serve(
             import webbrowser
 
             webbrowser.open(address)
-        server.run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def page_address(settings: Settings, port: int) -> str:

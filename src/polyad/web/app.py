@@ -19,7 +19,17 @@ from polyad.web.gate import Gate
 from polyad.web.settings import Settings
 from polyad.web.workers import WorkerError
 
-SHARED = ("scene.css", "shapes.js", "camera.js", "scene.js", "picking.js", "panel.js", "tensor.js", "charts.js")
+SHARED = (
+    "scene.css",
+    "report.css",
+    "shapes.js",
+    "camera.js",
+    "scene.js",
+    "picking.js",
+    "panel.js",
+    "tensor.js",
+    "charts.js",
+)
 """Drawing code of `polyad.materials.lattice` that the page uses."""
 
 THREADS = 160

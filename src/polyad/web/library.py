@@ -121,11 +121,11 @@ class Library:
         return total["total"], [_with_id(row) for row in found]
 
     def points(self, wanted: Filter, x: str, y: str) -> list[dict[str, Any]]:
-        """Name, shelf and two numbers of every lattice that has both; of more than `MOST_POINTS` a fair sample."""
+        """Name, density and two numbers of every lattice that has both; of more than `MOST_POINTS` a fair sample."""
         for name in (x, y):
             _check_column(name, NUMBERS)
         extra = f"AND {x} IS NOT NULL AND {y} IS NOT NULL ORDER BY hash(key, row) LIMIT {MOST_POINTS}"
-        found = self._select(f"key, row, name, symmetry, {x} AS x, {y} AS y", wanted, extra)
+        found = self._select(f"key, row, name, symmetry, density, {x} AS x, {y} AS y", wanted, extra)
         return [_with_id(row) for row in found]
 
     def record(self, name: str) -> LatticeRecord:
