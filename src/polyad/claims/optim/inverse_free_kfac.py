@@ -78,8 +78,9 @@ LAST = 10
 FIRST_RUN = (
     "second run, with a mended protocol: wider grids, also for K-FAC's damping; a last loss of 10 epochs for 5, means "
     "of logarithms; 10 % to both sides; settings that stay at the target; half the letters in half the batch. The "
-    "first gave, of bfloat16 to float32: digits 1.72 x (factors), 0.87 x (all), letters 2.19 x, 0.55 x; K-FAC rounded: "
-    "digits diverged, letters 1.20 x; epochs of ours, SGD, K-FAC: digits 4, 7, 3, letters 9, never, 6; step 1.56 x AdamW's"
+    "first gave, of bfloat16 to float32: digits 1.72 x (factors), 0.87 x (all), letters 2.19 x, 0.55 x; K-FAC "
+    "rounded: digits diverged, letters 1.20 x; epochs of ours, SGD, K-FAC: digits 4, 7, 3, letters 9, never, 6; step "
+    "1.56 x AdamW's"
 )
 
 Options = dict[str, Any]
