@@ -258,7 +258,7 @@ METHODS = [
             f"ZerothOrderFrankWolfe-{estimator}",
             partial(ZerothOrderFrankWolfe, constraint=L1Ball(2.5), estimator=estimator),
             ({"count": 0}, {"estimator": "spsa"}),
-            steps=250,
+            steps=120,
             **options,
         )
         for estimator, options in (("rdsa", {}), ("irdsa", {"count": 3}), ("kwsa", {}))
@@ -271,7 +271,7 @@ METHODS = [
         place=lambda method: method.parameter.detach().clone(),
         save=_save,
         load=_load,
-        steps=120,
+        steps=40,
         in_place=True,
         scribble=False,
         defaults={"lr": 0.08, "eps": 1e-3},
@@ -285,7 +285,7 @@ METHODS = [
         save=lambda method, path: method.trainer.save(path),
         load=lambda path, method: method.trainer.load(path),
         foreign=(),
-        steps=120,
+        steps=40,
         in_place=True,
         scribble=False,
         defaults={"lr": 0.08, "eps": 1e-3},

@@ -61,9 +61,9 @@ def tell(method: Any, answer: Any) -> None:
 @every_method
 @every_dtype
 def test_the_best_gets_better_in_the_dtype_asked_for(build: Callable[..., Any], dtype: torch.dtype) -> None:
-    method = build(size=80, dtype=dtype)
+    method = build(size=60, dtype=dtype)
     assert method.best_fitness == -math.inf
-    found = run(method, 10)
+    found = run(method, 6)
     tops = [float(values.max()) for values in found]
     assert method.best_fitness == max(tops) > tops[0]
     assert method.ask().nodes.dtype == method.best.nodes.dtype == found[-1].dtype == dtype
