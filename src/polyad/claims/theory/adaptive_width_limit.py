@@ -223,7 +223,7 @@ def _transfer(report: Report, tick: Tick) -> dict[str, dict[int, dict[int, float
         report.note(f"{name}: best rates {', '.join(f'2^{power}' for power in best)}, losses {losses}")
     report.note(
         "the best rate stays in the NTP too: its rates fall with the width as muP's do (n^-c), so training has a limit "
-        "and the limit a best rate. What the NTP loses is features; torch's own rates (sp) lose both"
+        "and the limit a best rate. What the NTP loses is features; torch's own rates (sp) have no limit"
     )
     return curves
 
