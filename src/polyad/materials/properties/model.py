@@ -66,7 +66,7 @@ class PropertyModel(nn.Module):
         if check_positivity(positivity) != "none" and not target.positive:
             raise InputError(f"positivity: {target.name} need not be positive; only 'none' fits, {positivity!r} given")
         self.network, self.target, self.cutoff = network, target, float(cutoff)
-        self.struts, self.positivity = struts, positivity
+        self.struts, self.positivity, self.width = struts, positivity, target.irreps.dim
         self.register_buffer("species", check_species(species))
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.register_buffer("shift", torch.tensor(float(shift)))
@@ -80,10 +80,10 @@ class PropertyModel(nn.Module):
             InputError: a species it was not made for, or struts that are missing.
         """
         features = self.network(self.graph(structures))
-        if features.shape != (len(structures), self.target.irreps.dim):
+        if features.shape != (len(structures), self.width):
             raise InputError(
                 f"network: gave shape {tuple(features.shape)}, {self.target.name} of {len(structures)} structures "
-                f"needs {(len(structures), self.target.irreps.dim)}"
+                f"needs {(len(structures), self.width)}"
             )
         array = self.target.to_array(features)
         if self.positivity != "none":

@@ -77,7 +77,7 @@ class PropertyTarget:
 
     def matrix(self, like: Tensor) -> Float[Tensor, "features components"]:
         """Orthonormal rows: features = matrix @ components of the array, in dtype and device of `like`."""
-        return _matrix(self).to(like)
+        return _constant_matrix(self, like.dtype, like.device)
 
     def to_array(self, features: Float[Tensor, "*batch features"]) -> Tensor:
         """The array (..., *shape) with these features."""
@@ -173,6 +173,11 @@ def property_target(name: str, data: Structures | None = None) -> PropertyTarget
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
+
+
+@torch.compiler.assume_constant_result
+def _constant_matrix(target: PropertyTarget, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return _matrix(target).to(dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=32)
