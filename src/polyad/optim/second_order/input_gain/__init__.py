@@ -18,7 +18,8 @@ Deviations: gains are halved until the error of the whole network, output weight
 solves the output weights once, at its start.
 
 *When not to use it*: on deeper networks, on losses that are no squares, or where a batch is smaller than the number
-of output weights.
+of output weights. `MOLF` costs about as much and reached lower training errors in every case of the claim; `LM` goes
+far lower still where its multiplications can be spent.
 """
 
 from polyad.optim.second_order.input_gain.directions import GAINS, GainSystem, gain_system, jacobian

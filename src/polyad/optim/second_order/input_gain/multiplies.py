@@ -1,7 +1,7 @@
 """Multiplications of the parts of a step, as the methods are written down, from sizes alone.
 
-A product of an (a, b) and a (b, c) matrix counts a b c, as it is computed, also where it is a Gram matrix and half would
-do; a solve of n equations n^3 / 3 and n^2 a right-hand side; an elementwise product its entries. Additions do not count.
+A product of an (a, b) and a (b, c) matrix counts a b c, as it is computed, also where half of a Gram matrix would do; a
+solve of n equations n^3 / 3 and n^2 a right-hand side; an elementwise product its entries. Additions do not count.
 Output weights count as normal equations, though they are solved by an orthogonal basis for accuracy's sake.
 """
 
