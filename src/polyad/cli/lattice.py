@@ -58,6 +58,9 @@ def solve(
     resolution: Annotated[
         int, typer.Option("--resolution", metavar="N", min=4, help="Voxels along the longest lattice vector.")
     ] = 64,
+    corrected: Annotated[
+        Path | None, typer.Option("--corrected", metavar="MODEL", help="Towards the real body, by a trained model.")
+    ] = None,
 ) -> None:
     """Stiffness tensors of all lattices in some files."""
     from polyad.cli.lattice_inputs import numbers
@@ -74,6 +77,7 @@ def solve(
         threads=workers,
         rows=rows,
         resolution=resolution if solid else None,
+        corrected=corrected,
     )
 
 

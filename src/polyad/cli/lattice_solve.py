@@ -39,6 +39,7 @@ def solve_files(
     threads: int,
     rows: int,
     resolution: int | None = None,
+    corrected: Path | None = None,
 ) -> None:
     """Solve everything that can be read, and print what was found; see `polyad lattice solve --help`."""
     import time
@@ -76,7 +77,7 @@ def solve_files(
         for batch in _chunks(solved, 1024):
             values = _values(batch)
             names = [s.record.name for s in batch]
-            if resolution is not None:
+            if resolution is not None or corrected is not None:
                 bodies += batch[: rows - len(bodies)]
             first += [_row(*pair) for pair in zip(names, values, strict=True)][: rows - len(first)]
             table.append(values)
@@ -89,6 +90,12 @@ def solve_files(
     _print_results(first, every, unit)
     rate = format_rate(len(every) / seconds)
     typer.echo(f"{len(every):,} lattices in {seconds:.3g} s ({rate} a second, reading included)")
+    if bodies and corrected is not None:
+        from polyad.cli.lattice_corrected import print_corrected
+
+        print_corrected(bodies, corrected, poisson=poisson, unit=unit)
+        if len(every) > len(bodies):
+            typer.echo(f"the first {len(bodies)} of {len(every):,} corrected; raise --rows for more")
     if bodies and resolution is not None:
         from polyad.cli.lattice_solid import print_solids
 

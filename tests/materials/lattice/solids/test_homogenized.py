@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from polyad.errors import InputError, NumericalWarning
+from polyad.materials.elasticity import isotropic
 from polyad.materials.lattice import StrutLattice, effective_stiffness, named_cell
-from polyad.materials.lattice.solids.homogenized import lattice_voxels, solid_stiffness
+from polyad.materials.lattice.solids.homogenized import lattice_voxels, solid_stiffness, voxels_across
+from polyad.pde.homogenization import homogenize
 
 
 def bars(radius: float) -> StrutLattice:
@@ -58,6 +60,25 @@ def test_the_cell_is_a_choice() -> None:
     one, two = solid_stiffness(small, resolution=16), solid_stiffness(large, resolution=32)
     assert two.shape == (32, 16, 16)
     torch.testing.assert_close(one.stiffness, two.stiffness, rtol=1e-6, atol=1e-8)
+
+
+def test_blended_voxels_take_the_share_that_is_solid() -> None:
+    """Shares by brute force: points of every voxel that are nearer to an axis of the bars than the radius."""
+    count, parts, radius = 8, 3, 0.3
+    line = (torch.arange(count * parts, dtype=torch.float64) + 0.5) / (count * parts) - 0.5
+    squares = torch.stack(torch.meshgrid(line, line, line, indexing="ij")).square()
+    inside = (squares.sum(0) - squares).amin(0) <= radius**2
+    blocks = inside.double().view(count, parts, count, parts, count, parts).mean(dim=(1, 3, 5))
+    phase = (4 * blocks).round().long()
+    body = isotropic(1.0, 0.3)
+    wanted = homogenize(phase, [k / 4 * body for k in range(5)], cell=torch.eye(3, dtype=torch.float64))
+    found = solid_stiffness(bars(radius), resolution=count, blend=parts)
+    assert len(phase.unique()) == 5
+    assert found.density == pytest.approx(float(inside.double().mean()))
+    torch.testing.assert_close(found.stiffness, wanted.stiffness, rtol=1e-5, atol=1e-7)
+    assert found.across == pytest.approx(voxels_across(bars(radius), count)) == pytest.approx(4.8)
+    with pytest.raises(InputError, match="blend"):
+        solid_stiffness(bars(radius), resolution=count, blend=0)
 
 
 def test_thin_struts_and_bad_input_are_told() -> None:

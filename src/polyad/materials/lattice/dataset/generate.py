@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,20 +24,46 @@ from polyad.errors import FileFormatError, InputError, NumericalWarning
 from polyad.executors import local_executor, map_unordered
 from polyad.files import atomic_write, read_bytes
 from polyad.materials.lattice.dataset.recipe import Recipe
-from polyad.materials.lattice.dataset.variants import make_shard
+from polyad.materials.lattice.dataset.variants import ShardResult, make_shard
 
 MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _FORMAT = "polyad lattices"
 
 
+@runtime_checkable
+class ShardRecipe(Protocol):
+    """What `generate` asks of a recipe; `Recipe` is one."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+
+    @property
+    def num_shards(self) -> int:
+        """Number of files."""
+
+    def shard_rows(self, shard: int) -> range:
+        """Numbers of the rows of one shard."""
+
+    def shard_name(self, shard: int) -> str:
+        """Name of the file of one shard."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All parameters as JSON values."""
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=ShardRecipe)
+
+
 def generate(
     out_dir: str | os.PathLike[str],
-    recipe: Recipe,
+    recipe: AnyRecipe,
     *,
     workers: int = 1,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
+    make: Callable[[AnyRecipe, int], ShardResult] = make_shard,  # type: ignore[assignment]  # that of `Recipe`
 ) -> list[Path]:
     """Make the data set of a recipe in a folder, or the part of it that is missing there.
 
@@ -49,6 +75,7 @@ def generate(
         workers: local processes; with an `executor`, the number of tasks that it works on at once.
         executor: any executor, such as a Dask client's; default: spawned local processes, none for one worker.
         progress: called with (rows that are on the disk, rows in all).
+        make: (recipe, shard number) -> the shard, importable by its name; the default knows `Recipe`.
 
     Returns:
         the shards in order.
@@ -62,7 +89,8 @@ def generate(
     """
     if workers < 1:
         raise InputError(f"workers is {workers}; give at least 1")
-    recipe.base_generator()
+    if isinstance(recipe, Recipe):
+        recipe.base_generator()
     folder = Path(out_dir)
     with _own(folder):
         _agree(folder, recipe)
@@ -75,7 +103,7 @@ def generate(
         with contextlib.ExitStack() as stack:
             if executor is None and workers > 1 and len(missing) > 1:
                 executor = stack.enter_context(local_executor(min(workers, len(missing))))
-            results = map_unordered(partial(make_shard, recipe), missing, executor=executor, in_flight=2 * workers)
+            results = map_unordered(partial(make, recipe), missing, executor=executor, in_flight=2 * workers)
             for shard, content, complaints in stack.enter_context(contextlib.closing(results)):
                 with atomic_write(shards[shard]) as handle:
                     handle.write(content)
@@ -105,7 +133,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileFormatError(path, "is no manifest of a data set of lattices; choose another folder") from error
 
 
-def _agree(folder: Path, recipe: Recipe) -> None:
+def _agree(folder: Path, recipe: ShardRecipe) -> None:
     """Write the manifest, or refuse to continue a data set with other parameters."""
     ours = json.loads(json.dumps(recipe.to_json()))
     if not (folder / MANIFEST).exists():

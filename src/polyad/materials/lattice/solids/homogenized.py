@@ -112,9 +112,7 @@ def solid_stiffness(
 def voxels_across(lattice: StrutLattice, resolution: int) -> float:
     """Voxels across the thinnest strut, along the axis where they are largest."""
     cell = lattice.cell.double()
-    size = max(
-        float(vector.norm()) / count for vector, count in zip(cell, _shape(lattice, resolution), strict=True)
-    )
+    size = max(float(vector.norm()) / count for vector, count in zip(cell, _shape(lattice, resolution), strict=True))
     return 2 * float(lattice.radius.min()) / size
 
 
