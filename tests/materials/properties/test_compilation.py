@@ -1,4 +1,4 @@
-"""`torch.compile` of whole property models: the same numbers and gradients. Minutes of a C++ compiler, so marked slow."""
+"""`torch.compile` of whole property models: the same numbers and gradients; minutes of a C++ compiler, so slow."""
 
 from __future__ import annotations
 
