@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import secrets
 import shutil
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, final
 
@@ -20,6 +23,12 @@ from polyad.web.workers import Task, WorkerError, WorkerPool
 
 QUICK_SECONDS = 20.0
 """Time limit of a solve."""
+
+START_PATIENCE = 150.0
+"""Seconds that a solve waits for a worker that has to be started."""
+
+MOST_PENDING = 500
+"""Solves that run or wait."""
 
 STORE_SECONDS = 3600.0
 """Time limit of indexing a file that the server was started with."""
@@ -37,6 +46,8 @@ class Explorer:
         self._heavy = WorkerPool(heavy, memory_bytes=memory, ready=1, prepare=tasks.prepare)
         self._solvers = WorkerPool(settings.solvers, memory_bytes=memory, ready=1, prepare=tasks.prepare)
         self._designers = WorkerPool(heavy, memory_bytes=memory, prepare=tasks.prepare)
+        self._dispatchers = ThreadPoolExecutor(settings.solvers)
+        self._pending = 0
         self.designs = DesignBoard(self._designers, seconds=settings.design_seconds)
         self.loading = True
         self.complaints: list[str] = []
@@ -60,11 +71,23 @@ class Explorer:
         self.designs.close()
         for pool in (self._solvers, self._heavy, self._designers):
             pool.close()
+        self._dispatchers.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def quick(self, task: Task, payload: Any) -> Any:
-        """A task that a moving slider waits for."""
-        return self._solvers.run(task, payload, seconds=QUICK_SECONDS)
+    async def quick(self, task: Task, payload: Any) -> Any:
+        """A task that a moving slider waits for.
+
+        A thread for every worker, not for every visitor: many threads would wait for the interpreter more than for the
+        worker, and some for much longer than others.
+        """
+        if self._pending >= MOST_PENDING:
+            raise WorkerError(f"{MOST_PENDING} solves are waiting already; try again")
+        self._pending += 1
+        work = functools.partial(self._solvers.run, task, payload, seconds=QUICK_SECONDS, patience=START_PATIENCE)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._dispatchers, work)
+        finally:
+            self._pending -= 1
 
     def analyse(self, payload: dict[str, Any]) -> Any:
         """Everything about some lattices."""

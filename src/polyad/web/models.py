@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, final
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, final
 
 Matrix = list[list[float]]
 
@@ -105,3 +105,12 @@ class ExportRequest:
     designs: list[str] = field(default_factory=list)
     counts: list[int] = field(default_factory=lambda: [1, 1, 1])
     cell_mm: float = 10.0
+
+
+def as_payload(value: Any) -> Any:
+    """A request as plain values for a worker; lists of numbers are passed on, not copied one by one."""
+    if is_dataclass(value):
+        return {field.name: as_payload(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, list) and value and is_dataclass(value[0]):
+        return [as_payload(item) for item in value]
+    return value

@@ -10,7 +10,6 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,7 +23,7 @@ from polyad.web.designs import Job
 from polyad.web.explorer import Explorer
 from polyad.web.indexing import NUMBERS
 from polyad.web.library import TEXTS, Filter
-from polyad.web.models import AnalyseRequest, DesignRequest, ExportRequest, FreedomRequest, SolveRequest
+from polyad.web.models import AnalyseRequest, DesignRequest, ExportRequest, FreedomRequest, SolveRequest, as_payload
 from polyad.web.wire import write_lattice
 
 MOST_COMPARED = 12
@@ -140,22 +139,23 @@ def add_lattice_routes(app: Any, explorer: Explorer) -> None:
     """Everything that works on lattices which the request holds."""
     from fastapi import Response
 
-    @app.post("/api/solve", tags=["lattice"])
-    def solve(request: SolveRequest) -> dict[str, Any]:
+    @app.post("/api/solve", tags=["lattice"], response_class=Response)
+    async def solve(request: SolveRequest) -> Response:
         """Tensor (Kelvin-Mandel order 11, 22, 33, 23, 13, 12, in units of E_s), moduli, drawing, mesh of E(n)."""
-        return explorer.quick(tasks.solve, asdict(request))
+        content = await explorer.quick(tasks.solve_as_json, as_payload(request))
+        return Response(content, media_type="application/json")
 
     @app.post("/api/freedom", tags=["lattice"])
-    def freedom(request: FreedomRequest) -> dict[str, Any]:
+    async def freedom(request: FreedomRequest) -> dict[str, Any]:
         """The space group, and how nodes and radii may change within it."""
-        return explorer.quick(tasks.freedom, asdict(request))
+        return await explorer.quick(tasks.freedom, as_payload(request))
 
     @app.post("/api/analyse", tags=["lattice"])
     def analyse(request: AnalyseRequest) -> dict[str, Any]:
         """Everything that a report says of some lattices, in its packed form."""
         if not 1 <= len(request.lattices) <= MOST_COMPARED:
             raise InputError(f"lattices: are {len(request.lattices)}; give 1 to {MOST_COMPARED}")
-        return explorer.analyse(asdict(request))
+        return explorer.analyse(as_payload(request))
 
     @app.post("/api/export", tags=["lattice"], response_class=Response)
     def export(request: ExportRequest) -> Response:
@@ -166,7 +166,7 @@ def add_lattice_routes(app: Any, explorer: Explorer) -> None:
         unfinished = [job.name for job in jobs if job.state != "done"]
         if unfinished:
             raise InputError(f"designs: {unfinished[0]!r} is not done")
-        payload = asdict(request) | {"designs": [job.json for job in jobs], "names": [job.name for job in jobs]}
+        payload = as_payload(request) | {"designs": [job.json for job in jobs], "names": [job.name for job in jobs]}
         file = explorer.export(payload)
         disposition = f'attachment; filename="{file["name"]}"'
         return Response(file["content"], media_type=file["type"], headers={"Content-Disposition": disposition})
@@ -182,7 +182,7 @@ def add_design_routes(app: Any, explorer: Explorer) -> None:
     @app.post("/api/design", tags=["design"], status_code=202)
     def begin(request: DesignRequest) -> dict[str, Any]:
         """Begin a design; watch it at /api/design/ID/events."""
-        return board.start(asdict(request)).summary()
+        return board.start(as_payload(request)).summary()
 
     @app.get("/api/design", tags=["design"])
     def designs() -> dict[str, Any]:

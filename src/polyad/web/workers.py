@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_connection
 from typing import Any, Protocol, final, runtime_checkable
@@ -81,7 +82,8 @@ class WorkerPool:
         self, size: int, *, memory_bytes: int, ready: int = 0, prepare: Callable[[], None] | None = None
     ) -> None:
         self._memory_bytes, self._prepare = memory_bytes, prepare
-        self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        self._free: list[_Worker] = []
+        self._waiting: deque[Future[_Worker]] = deque()
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -112,15 +114,12 @@ class WorkerPool:
             InputError, ConvergenceError: the task's own, with its message.
             WorkerError: no process was free, or it died or took too long.
         """
-        try:
-            worker = self._free.get(timeout=patience)
-        except queue.Empty:
-            raise WorkerError(f"all workers were busy for {patience:.0f} s; try again") from None
+        worker = self._take(patience)
         try:
             return worker.run(task, payload, seconds, on_event, stop)
         finally:
             if worker.alive:
-                self._free.put(worker)
+                self._give(worker)
             else:
                 with self._lock:
                     self._all.discard(worker)
@@ -142,7 +141,30 @@ class WorkerPool:
             worker.start()
         with self._lock:
             self._all.add(worker)
-        self._free.put(worker)
+        self._give(worker)
+
+    def _take(self, patience: float) -> _Worker:
+        """A free worker; who has waited longest gets the next one, so that nobody starves under load."""
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            place: Future[_Worker] = Future()
+            self._waiting.append(place)
+        try:
+            return place.result(patience)
+        except TimeoutError:
+            with self._lock:
+                if not place.done():  # else a worker came at the last moment
+                    self._waiting.remove(place)
+                    raise WorkerError(f"all workers were busy for {patience:.0f} s; try again") from None
+            return place.result()
+
+    def _give(self, worker: _Worker) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set_result(worker)
+            else:
+                self._free.append(worker)
 
 
 @final

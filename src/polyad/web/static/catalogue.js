@@ -57,7 +57,7 @@ function build(host) {
   made.previous = button("Previous", () => change({page: state.page - 1}));
   made.next = button("Next", () => change({page: state.page + 1}));
   host.append(
-    el("div", {className: "controls"}, labelled("Search", made.search), labelled("Symmetry", made.symmetry), labelled("From", made.shelf), made.forget,
+    el("div", {className: "controls"}, labelled("Search", made.search), labelled("Symmetry", made.symmetry), labelled("Source", made.shelf), made.forget,
       button("Add file …", () => pick.click(), {className: "primary"}), pick),
     el("div", {className: "controls"}, labelled("Property", column), labelled("From", least), labelled("To", most), add), made.chips,
     el("div", {className: "card"}, el("div", {className: "controls"}, labelled("Across", made.x), labelled("Up", made.y)), made.plot),
@@ -167,21 +167,27 @@ function boundLines(points, colours) {
     const inside = bounds.density.map((rho, k) => [rho, bounds[y][k]]).filter(([rho]) => rho >= low && rho <= high);
     return [{x: inside.map(([rho]) => rho), y: inside.map(([, value]) => value), mode: "lines", name: `${BOUNDED[y]}: Hashin and Shtrikman’s bound (isotropic)`, line, hoverinfo: "skip"}];
   }
-  if (oneDensity(points) === null || !(BOUNDED[x] || BOUNDED[y])) return [];
-  return [{x: [null], y: [null], mode: "lines", name: `Hashin and Shtrikman’s bounds (isotropic, ρ = ${format(points[0].density, 3)})`, line}];
+  const rho = oneDensity(points);
+  if (rho === null || !(BOUNDED[x] || BOUNDED[y])) return [];
+  // the lines are shapes; this single point, drawn as a line of no length, makes room for them
+  const beyond = (key, value) => (BOUNDED[key] ? 1.3 * boundAt(key, rho) : value);
+  return [{x: [beyond(x, points[0].x)], y: [beyond(y, points[0].y)], mode: "lines", name: `Hashin and Shtrikman’s bounds (isotropic, ρ = ${format(rho, 3)})`, line, hoverinfo: "skip"}];
 }
 
 function boundShapes(points, colours) {
   const {x, y} = state, rho = points.length && x !== "density" ? oneDensity(points) : null;
   if (!rho) return [];
-  const at = (key) => {
-    const above = Math.max(1, bounds.density.findIndex((one) => one >= rho)), share = Math.log(rho / bounds.density[above - 1]) / Math.log(bounds.density[above] / bounds.density[above - 1]);
-    return bounds[key][above - 1] * (bounds[key][above] / bounds[key][above - 1]) ** share;
-  };
   const line = {color: colours.ink, width: 1.5, dash: "dash"}, shapes = [];
-  if (BOUNDED[x]) shapes.push({type: "line", x0: at(x), x1: at(x), yref: "paper", y0: 0, y1: 1, line});
-  if (BOUNDED[y]) shapes.push({type: "line", y0: at(y), y1: at(y), xref: "paper", x0: 0, x1: 1, line});
+  if (BOUNDED[x]) shapes.push({type: "line", x0: boundAt(x, rho), x1: boundAt(x, rho), yref: "paper", y0: 0, y1: 1, line});
+  if (BOUNDED[y]) shapes.push({type: "line", y0: boundAt(y, rho), y1: boundAt(y, rho), xref: "paper", x0: 0, x1: 1, line});
   return shapes;
+}
+
+// between two densities of the server's table, on logarithms
+function boundAt(key, rho) {
+  const {density, [key]: values} = bounds, above = Math.max(1, density.findIndex((one) => one >= rho));
+  const share = Math.log(rho / density[above - 1]) / Math.log(density[above] / density[above - 1]);
+  return values[above - 1] * (values[above] / values[above - 1]) ** share;
 }
 
 function oneDensity(points) {

@@ -35,7 +35,7 @@ function field(value, step = "any", least) {
 }
 
 function build(host) {
-  const camera = new Polyad.Camera(), made = {camera, name: el("h2"), tools: el("div"), status: el("p", {className: "caption", role: "status"}), plot: el("div", {className: "plot low"}), result: el("div"), list: el("ul")};
+  const camera = new Polyad.Camera(), made = {camera, name: el("h2"), tools: el("div", {className: "wide"}), status: el("p", {className: "caption", role: "status"}), plot: el("div", {className: "plot low"}), result: el("div"), list: el("ul")};
   made.pair = new Pair(camera, {toolbarHost: made.tools});
   made.objective = select(OBJECTIVES, "isotropic", fitForm);
   made.direction = select(DIRECTIONS, "0,0,1");
@@ -70,11 +70,10 @@ function build(host) {
   });
   host.append(
     made.name,
-    el("div", {className: "workbench"}, figure("Struts", made.pair.struts), figure(["Stiffness ", made.pair.symbol], made.pair.surface, made.pair.range), form),
-    made.tools,
-    el("div", {className: "grid two below"}, figure("Path", made.plot), figure("Result", made.result, el("div", {className: "buttons below"}, made.keep, made.compare, ...made.files))),
-    figure("Designs of this server", made.list));
-  Object.assign(parts = made, {});
+    el("div", {className: "workbench"}, figure("Struts", made.pair.struts), figure(["Stiffness ", made.pair.symbol], made.pair.surface, made.pair.range), form, made.tools,
+      figure("Path", made.plot), figure("Result", made.result, el("div", {className: "buttons below"}, made.keep, made.compare, ...made.files))),
+    Object.assign(figure("Designs of this server", made.list), {className: "card below"}));
+  parts = made;
   fitForm();
   finished(false);
   return made;

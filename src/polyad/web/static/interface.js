@@ -7,7 +7,7 @@ const make = (tag, fields = {}, ...children) => {
 
 const description = await (await fetch("api/openapi.json")).json(), main = document.getElementById("interface");
 const root = new URL(".", location.href).href.replace(/\/$/, "");
-main.replaceChildren(make("p", {className: "caption", textContent: `${description.description} Errors come as {"error": "one line"}. With a token, add -H "Authorization: Bearer TOKEN".`}));
+main.replaceChildren(make("p", {className: "caption", textContent: `${description.info.description} Errors come as {"error": "one line"}. With a token, add -H "Authorization: Bearer TOKEN".`}));
 for (const [path, methods] of Object.entries(description.paths)) for (const [method, about] of Object.entries(methods)) main.append(operation(path, method, about));
 
 function operation(path, method, about) {

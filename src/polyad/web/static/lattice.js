@@ -19,7 +19,7 @@ export async function show(host, given) {
 }
 
 function build(host) {
-  const camera = new Polyad.Camera(), made = {camera, name: el("h2"), facts: el("p", {className: "caption"}), sliders: el("div", {className: "sliders"}), moduli: el("div"), tensor: el("div"), tools: el("div")};
+  const camera = new Polyad.Camera(), made = {camera, name: el("h2"), facts: el("p", {className: "caption"}), sliders: el("div", {className: "sliders"}), moduli: el("div"), tensor: el("div"), tools: el("div", {className: "wide"})};
   made.pair = new Pair(camera, {toolbarHost: made.tools});
   const exporting = (kind) => button(kind === "report" ? "Report" : kind.toUpperCase(), (pressed) => trying(async () => {
     pressed.disabled = true;
@@ -45,10 +45,9 @@ function build(host) {
     made.facts,
     el("div", {className: "workbench"},
       figure("Struts", made.pair.struts), figure(["Stiffness ", made.pair.symbol], made.pair.surface, made.pair.range),
-      el("div", {className: "card side"}, made.sliders)),
-    made.tools,
-    el("div", {className: "grid two below"}, figure("Moduli (Eₛ = 1)", made.moduli), figure("Tensor, Kelvin-Mandel (Eₛ = 1)", made.tensor)),
-    el("div", {className: "controls"}, el("span", {className: "caption", textContent: "Download:"}), ...["stl", "3mf", "json", "report"].map(exporting)),
+      el("div", {className: "card side"}, made.sliders), made.tools,
+      figure("Moduli (Eₛ = 1)", made.moduli), figure("Tensor, Kelvin-Mandel (Eₛ = 1)", made.tensor)),
+    el("div", {className: "controls below"}, el("span", {className: "caption", textContent: "Download:"}), ...["stl", "3mf", "json", "report"].map(exporting)),
   );
   return made;
 }
