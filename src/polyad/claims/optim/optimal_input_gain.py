@@ -140,10 +140,11 @@ def run(report: Report) -> None:
         "steps 90 and 100. Errors of the five seeds overlap (0.011 to 0.030 against 0.010 to 0.024)"
     )
     report.note(
-        "chosen after pilots of 2 or 3 of these seeds with 1000 rows: tanh units in the place of logistic ones, with which "
-        "LM was better in 4 of 6 cases; values 6 apart in the place of 1, a nearly linear task with gains of 0 to 12 %; "
-        "full Gram matrices in the place of half, with which LM was also better in 2 of 6. 500 rows to save time: with "
-        "1000, teacher, N_h = 10, 3 seeds, OIG-HWO ended at 0.61 of HWO; diabetes, N_h = 20, 2 seeds, at 1.01"
+        "chosen after pilots of 2 or 3 of these seeds with 1000 rows: tanh units in the place of logistic ones, with "
+        "which LM was better in 4 of 6 cases; values 6 apart in the place of 1, a nearly linear task with gains of 0 "
+        "to 12 %; full Gram matrices in the place of half, with which LM was also better in 2 of 6. 500 rows to save "
+        "time: with 1000, teacher, N_h = 10, 3 seeds, OIG-HWO ended at 0.61 of HWO; diabetes, N_h = 20, 2 seeds, at "
+        "1.01"
     )
     report.note(
         "a later run, of the same numbers: rows after half of the steps were added to show how the row that fails "
