@@ -73,7 +73,7 @@ def test_blended_voxels_take_the_share_that_is_solid() -> None:
     body = isotropic(1.0, 0.3)
     wanted = homogenize(phase, [k / 4 * body for k in range(5)], cell=torch.eye(3, dtype=torch.float64))
     found = solid_stiffness(bars(radius), resolution=count, blend=parts)
-    assert len(phase.unique()) == 5
+    assert phase.unique().tolist() == [0, 1, 2, 4]
     assert found.density == pytest.approx(float(inside.double().mean()))
     torch.testing.assert_close(found.stiffness, wanted.stiffness, rtol=1e-5, atol=1e-7)
     assert found.across == pytest.approx(voxels_across(bars(radius), count)) == pytest.approx(4.8)

@@ -25,7 +25,7 @@ from polyad.materials.lattice.solids.correction.learning import (
 from polyad.materials.lattice.solids.correction.network import corrected_stiffness
 from polyad.materials.lattice.solids.correction.pairs import Pairs
 
-OPTIONS = TrainingOptions(folds=2, width=4, steps=60, rate=0.05, level=0.8)
+OPTIONS = TrainingOptions(folds=2, width=4, steps=40, rate=0.05, level=0.8)
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,9 @@ def load_correction(path: str | os.PathLike[str]) -> SolidCorrection:
     found = load_checkpoint(path)
     facts = found.facts
     if facts.get("kind") != KIND:
-        raise FileFormatError(path, f"holds no correction but {facts.get('kind')!r}; give one of train_correction")
+        raise FileFormatError(
+            os.fspath(path), f"holds no correction but {facts.get('kind')!r}; give one of train_correction"
+        )
     try:
         networks = []
         for k in range(int(facts["networks"])):
@@ -144,4 +146,4 @@ def load_correction(path: str | os.PathLike[str]) -> SolidCorrection:
             facts=dict(facts["measured"]),
         )
     except (InputError, KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(path, f"does not rebuild its correction ({error}); train it again") from error
+        raise FileFormatError(os.fspath(path), f"does not rebuild its correction ({error}); train it again") from error

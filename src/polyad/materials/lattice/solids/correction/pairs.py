@@ -37,7 +37,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polyad import __version__
-from polyad.errors import ConvergenceError, FileFormatError, InputError
+from polyad.errors import ConvergenceError, FileFormatError, InputError, NumericalWarning
 from polyad.materials.lattice.cell import StrutLattice
 from polyad.materials.lattice.dataset.arrow import from_arrow, to_arrow
 from polyad.materials.lattice.dataset.generate import generate
@@ -210,13 +210,15 @@ def draw_pair(recipe: PairRecipe, row: int) -> tuple[LatticeRecord, SolidStiffne
             values = torch.linalg.eigvalsh(beams.stiffness)
             if int(beams.mechanisms) or float(values[0]) < _FLOPPY * float(values[-1]):
                 raise InputError("the net is not rigid")
-            solid = solid_stiffness(
-                lattice,
-                poisson_ratio=recipe.poisson_ratio,
-                resolution=resolution,
-                blend=recipe.blend,
-                tolerance=recipe.tolerance,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NumericalWarning)  # that voxels are few: `across` is kept
+                solid = solid_stiffness(
+                    lattice,
+                    poisson_ratio=recipe.poisson_ratio,
+                    resolution=resolution,
+                    blend=recipe.blend,
+                    tolerance=recipe.tolerance,
+                )
         except (InputError, ConvergenceError) as error:
             complaint = error
             continue
