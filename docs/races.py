@@ -44,7 +44,7 @@ RACES = {
     "glyphs-mlp": Field(1.5, 8),
     "glyphs-wide": Field(0.7, 6, LAYERS),
     "autoencoder": Field(0.5, 6, (*KRONECKER, *NEWTON)),
-    "text": Field(1.2, 6, LAYERS),
+    "text": Field(0.8, 6, ("shampoo", "shampoo4bit", "mkor", "mkor-lamb", "spectral", "modular")),
 }
 
 
@@ -146,7 +146,7 @@ def _verdicts(facts: dict[str, Any]) -> list[str]:
         lost = [pair for pair in ratios.items() if pair[0] not in wins]
         if not wins:
             nowhere.append(name)
-        aim = f"at most {claim.factor:.2g} of {WORDS[claim.measure].format(f'`{claim.rival}`')}"
+        aim = f"at most {claim.factor:.2g} x {WORDS[claim.measure].format(f'`{claim.rival}`')}"
         cells = [", ".join(_with_ratio(*pair) for pair in part) for part in (wins.items(), lost)]
         lines.append(f"| `{name}` | {aim} | {cells[0] or 'none'} | {cells[1] or 'none'} |")
     words = ", ".join(f"`{name}`" for name in nowhere)
@@ -172,7 +172,7 @@ def _ratio(fact: dict[str, Any], name: str, claim: Claim) -> float | None:
 
 
 def _with_ratio(problem: str, ratio: float) -> str:
-    return f"{problem} ({ratio:.2g})" if math.isfinite(ratio) else problem
+    return f"{problem} ({ratio:.3g})" if math.isfinite(ratio) else problem
 
 
 def _table(names: list[str], problems: Any, cell: Any) -> list[str]:
