@@ -22,8 +22,8 @@ OFTEN: dict[str, dict[str, Any]] = {
     "mkor": {"update_every": 2},
     "mkor-lamb": {"update_every": 2},
     "inverse-free-kfac": {"update_every": 2},
-    "fosi": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1},
-    "fosi-sgd": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1},
+    "fosi": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1, "lanczos_steps": 8},
+    "fosi-sgd": {"every": 2, "warmup": 3, "largest": 4, "smallest": 1, "lanczos_steps": 8},
 }
 """Options by name, instead of the registry's."""
 
