@@ -54,20 +54,20 @@ def test_loss_falls_and_idle_parameters_stay(entry: Entry) -> None:
 @every_optimizer
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_a_saved_training_goes_on_to_the_bit(entry: Entry, dtype: torch.dtype) -> None:
-    batches = [batch(k, dtype) for k in range(8)]
+    batches = [batch(k, dtype) for k in range(6)]
     model = Awkward().to(dtype)
     optimizer = build(entry, model)
-    train(entry, model, optimizer, batches[:5])
+    train(entry, model, optimizer, batches[:4])
     file = io.BytesIO()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
-    train(entry, model, optimizer, batches[5:])
+    train(entry, model, optimizer, batches[4:])
     file.seek(0)
     saved = torch.load(file, weights_only=True)
     other = Awkward(seed=1).to(dtype)
     resumed = build(entry, other)
     other.load_state_dict(saved["model"])
     resumed.load_state_dict(saved["optimizer"])
-    train(entry, other, resumed, batches[5:])
+    train(entry, other, resumed, batches[4:])
     assert_same_bits(model, other)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
 
@@ -108,7 +108,9 @@ def test_groups_have_options_of_their_own(entry: Entry) -> None:
     optimizer = build(entry, model, params=[{"params": rest}, {"params": slow, "lr": 1e-4}])
     assert [group["lr"] for group in optimizer.param_groups] == [1e-2, 1e-4]
     train(entry, model, optimizer, [batch(k) for k in range(3)])
-    moved = {name: float((p - b).norm()) for (name, p), b in zip(model.named_parameters(), before, strict=True)}
+    moved = {
+        name: float((p - b).detach().norm()) for (name, p), b in zip(model.named_parameters(), before, strict=True)
+    }
     assert 0 < moved["first.weight"] < 0.2 * moved["last.weight"]
     optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2, 2))], "lr": 0.5})
     assert optimizer.param_groups[2]["lr"] == 0.5
