@@ -70,7 +70,7 @@ CLAIMS = {
     "modular": Claim("adamw", "loss", 1.0),
     "multiadam": Claim("adamw", "loss", 0.3),
 }
-"""The factors that their papers, or the claims on the scoreboard, name; where none does, to be better."""
+"""Rivals and factors, set by hand after papers and the scoreboard; where these name none, to be better."""
 
 WORDS = {
     "loss": "the best loss of {} at equal time",
