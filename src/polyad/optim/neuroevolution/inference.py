@@ -245,12 +245,12 @@ def _activated(total: Tensor, which: Tensor, occurring: list[int]) -> Tensor:
     return values
 
 
-Ordered = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+_Ordered = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Level of every row of nodes (-1: takes no part), rows from and to which connections lead, rows of the outputs, and
 which connections take part."""
 
 
-def _ordered(population: Population, recurrent: bool) -> Ordered:
+def _ordered(population: Population, recurrent: bool) -> _Ordered:
     codes, inputs = population.node_codes, population.inputs
     keys = torch.arange(inputs, inputs + population.outputs, device=codes.device).expand(len(codes), -1)
     output, found = match(keys, codes)
@@ -290,7 +290,7 @@ def _set_levels(level: Tensor, source: Tensor, target: Tensor, between: Tensor) 
         number += 1
 
 
-def _ordered_by_loops(population: Population, recurrent: bool) -> Ordered:
+def _ordered_by_loops(population: Population, recurrent: bool) -> _Ordered:
     from polyad.optim.neuroevolution._kernels import order
 
     genomes, rows = population.nodes.shape[:2]

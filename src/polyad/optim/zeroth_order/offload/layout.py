@@ -25,7 +25,7 @@ WIRES = (torch.float32, torch.bfloat16, torch.float8_e4m3fn)
 
 @final
 @dataclass(frozen=True)
-class Entry:
+class PlacedTensor:
     """One tensor of a block.
 
     Args:
@@ -54,7 +54,7 @@ class Entry:
 class BlockLayout:
     """The entries of a block, in the order of `named_parameters`, then `named_buffers`, and its bytes."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PlacedTensor, ...]
     device_bytes: int
     host_bytes: int
 
@@ -83,7 +83,9 @@ def layout_of(block: nn.Module, *, wire: torch.dtype = torch.float32) -> BlockLa
     for name, tensor, parameter in named:
         host_dtype = wire if parameter and tensor.dtype == torch.float32 else tensor.dtype
         trained = parameter and tensor.requires_grad
-        entries.append(Entry(name, tensor.shape, tensor.dtype, place, host_dtype, host_place, parameter, trained))
+        entries.append(
+            PlacedTensor(name, tensor.shape, tensor.dtype, place, host_dtype, host_place, parameter, trained)
+        )
         place += _aligned(tensor.numel() * tensor.dtype.itemsize)
         host_place += _aligned(tensor.numel() * host_dtype.itemsize)
     return BlockLayout(tuple(entries), place, host_place)
