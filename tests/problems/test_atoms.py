@@ -34,6 +34,7 @@ def test_energy_is_invariant_and_sees_chirality_of_nothing() -> None:
     assert torch.allclose(molecule_energy(-x), molecule_energy(x), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_frames_have_the_temperature_asked_for() -> None:
     """Configurational temperature (H. H. Rugh 1997): kT = <|grad U|^2> / <laplacian of U> in equilibrium."""
     frames = molecule_frames(300, seed=2, temperature=300.0, replicas=100, spacing=40)

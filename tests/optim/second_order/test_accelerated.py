@@ -181,6 +181,7 @@ def test_third_order_iterates_are_those_of_the_straight_line_loop(noise, delta2,
             assert np.abs(ours.numpy() - theirs).max() <= 1e-8 * max(1.0, np.abs(theirs).max())
 
 
+@pytest.mark.slow
 def test_third_order_gap_falls_with_the_fourth_power_of_the_steps():
     b = torch.from_numpy(B[-3:, -3:])  # the same chain, of three
     quartic, radius = 36 * float(torch.linalg.matrix_norm(b, 2)) ** 4, math.sqrt(14)

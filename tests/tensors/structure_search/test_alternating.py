@@ -273,7 +273,10 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- one call
 
 
-@pytest.mark.parametrize(("method", "scale"), [("greedy", 1.0), ("greedy", 1e12), ("alternating", 1e12)])
+@pytest.mark.parametrize(
+    ("method", "scale"),
+    [("greedy", 1.0), ("greedy", 1e12), pytest.param("alternating", 1e12, marks=pytest.mark.slow)],
+)
 def test_search_finds_a_planted_ring(method: Any, scale: float) -> None:
     instance = planted_ring(4, size=4, r_min=2, r_max=2, seed=0)
     assert instance.structure is not None

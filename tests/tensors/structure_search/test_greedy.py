@@ -63,6 +63,7 @@ def assert_path_is_sound(found: GreedySearch, loss: NetworkLoss) -> None:
     assert found.loss == pytest.approx(loss.value(found.structure, list(found.value.tensors)), rel=1e-6, abs=1e-14)
 
 
+@pytest.mark.slow
 def test_greedy_is_near_the_optimum_of_all_graphs() -> None:
     """Brute force over all graphs on four modes with ranks at most two that the budget allows."""
     near = 0
